@@ -1,0 +1,101 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One target per word of docs/ARCHITECTURE.md. A target may depend only on targets of the layers above it
+// in this file: C boundary, pure, loop, clients, server, domain, modes, executable.
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+    .treatAllWarnings(as: .error),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: "\(name)Tests", dependencies: dependencies, path: "Tests/\(name)", swiftSettings: settings)
+}
+
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+
+let package = Package(
+    name: "trivet",
+    products: [.executable(name: "trivet", targets: ["trivet"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        // C boundary: module maps and one-line shims, nothing else.
+        .target(name: "CLinux"),
+        .target(name: "CHiredis", linkerSettings: [.linkedLibrary("hiredis")]),
+        .target(name: "CPostgres", linkerSettings: [.linkedLibrary("pq")]),
+        .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        .target(name: "CArgon2", linkerSettings: [.linkedLibrary("argon2")]),
+
+        // Pure: bytes in, bytes and events out.
+        library("Bytes", []),
+        library("HTTPWire", ["Bytes"]),
+
+        // Loop.
+        library("Reactor", ["CLinux", "COpenSSL", "Bytes"]),
+        library("Telemetry", ["CLinux", "Bytes", "Reactor", logging]),
+
+        // Clients.
+        library("Redis", ["CHiredis", "Bytes", "Reactor", "Telemetry"]),
+        library("Postgres", ["CPostgres", "Bytes", "Reactor", "Telemetry"]),
+        library("HTTPClient", ["Bytes", "HTTPWire", "Reactor"]),
+
+        // Server.
+        library("HTTPServer", ["Bytes", "HTTPWire", "Reactor", "Telemetry"]),
+
+        // Domain.
+        library("Cluster", ["Bytes", "Reactor", "Telemetry", "Redis"]),
+        library("Jobs", ["Bytes", "Reactor", "Telemetry", "Redis"]),
+
+        // Modes: siblings, none imports another.
+        library(
+            "API",
+            [
+                "COpenSSL", "CArgon2", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer",
+                "Cluster", "Jobs",
+            ]),
+        library(
+            "Worker",
+            ["Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPClient", "HTTPServer", "Cluster", "Jobs"]),
+        library(
+            "Balancer",
+            ["CLinux", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "HTTPClient", "HTTPServer", "Cluster"]),
+
+        // Executable.
+        .executableTarget(
+            name: "trivet",
+            dependencies: [
+                "CLinux", "COpenSSL", "Bytes", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer", "Cluster", "Jobs",
+                "API", "Worker", "Balancer", logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
+
+        // Tests mirror Sources. TestSupport starts throw-away servers and speaks to them over blocking sockets of its own,
+        // so that no test checks our code with our code.
+        .target(name: "TestSupport", dependencies: ["CLinux", "COpenSSL"], path: "Tests/TestSupport", swiftSettings: settings),
+        tests("Bytes", ["Bytes"]),
+        tests("HTTPWire", ["HTTPWire", "Bytes"]),
+        tests("Reactor", ["Reactor", "Bytes", "COpenSSL", "TestSupport"]),
+        tests("Telemetry", ["Telemetry", "Reactor", "Bytes", logging]),
+        tests("Redis", ["Redis", "Reactor", "TestSupport"]),
+        tests("Postgres", ["Postgres", "Reactor", "TestSupport"]),
+        tests("HTTPClient", ["HTTPClient", "HTTPServer", "HTTPWire", "Reactor", "TestSupport"]),
+        tests("HTTPServer", ["HTTPServer", "HTTPWire", "Reactor", "TestSupport"]),
+        tests("Cluster", ["Cluster", "Redis", "Reactor", "TestSupport"]),
+        tests("Jobs", ["Jobs", "Redis", "Reactor", "TestSupport"]),
+        tests("API", ["API", "TestSupport"]),
+        tests("Worker", ["Worker", "TestSupport"]),
+        tests("Balancer", ["Balancer", "HTTPWire", "Reactor", "TestSupport"]),
+        tests("EndToEnd", ["TestSupport"]),
+    ]
+)

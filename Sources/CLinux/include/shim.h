@@ -1,0 +1,35 @@
+// The Linux calls and macros that Swift's Glibc module does not export.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+int trivet_accept4(int fd, struct sockaddr *address, socklen_t *length);  // non-blocking, close-on-exec
+int trivet_pipe2(int fds[2]);                                             // close-on-exec
+int trivet_random(void *bytes, size_t count);                             // 0, or -1 with errno
+void *trivet_memmem(const void *haystack, size_t n, const void *needle, size_t m);
+void trivet_thread_name(const char *name);
+int trivet_thread_cpu(int cpu);                                           // pins the calling thread
+int trivet_get_errno(void);
+long trivet_gettid(void);
+
+static inline int trivet_wifexited(int status) { return WIFEXITED(status); }
+static inline int trivet_wexitstatus(int status) { return WEXITSTATUS(status); }
+static inline int trivet_wifsignaled(int status) { return WIFSIGNALED(status); }
+static inline int trivet_wtermsig(int status) { return WTERMSIG(status); }
+
+// epoll_event is packed on x86-64; the tag is read and written whole.
+static inline uint32_t trivet_event_mask(const struct epoll_event *event) { return event->events; }
+static inline uint64_t trivet_event_tag(const struct epoll_event *event) { return event->data.u64; }
+int trivet_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag);
+int trivet_epoll_modify(int epoll, int fd, uint32_t events, uint64_t tag);
+int trivet_epoll_remove(int epoll, int fd);
