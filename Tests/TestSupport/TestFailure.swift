@@ -1,0 +1,8 @@
+/// Why a throw-away server or process of a test could not do its part.
+package struct TestFailure: Error, CustomStringConvertible {
+    package let description: String
+
+    package init(_ description: String) {
+        self.description = description
+    }
+}
