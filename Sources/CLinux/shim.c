@@ -53,3 +53,7 @@ int trivet_epoll_modify(int epoll, int fd, uint32_t events, uint64_t tag) {
 }
 
 int trivet_epoll_remove(int epoll, int fd) { return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL); }
+
+static __thread void *current_loop;
+void *trivet_current_loop(void) { return current_loop; }
+void trivet_set_current_loop(void *loop) { current_loop = loop; }

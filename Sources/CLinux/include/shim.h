@@ -33,3 +33,7 @@ static inline uint64_t trivet_event_tag(const struct epoll_event *event) { retur
 int trivet_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag);
 int trivet_epoll_modify(int epoll, int fd, uint32_t events, uint64_t tag);
 int trivet_epoll_remove(int epoll, int fd);
+
+// The event loop of the calling thread, or NULL.
+void *trivet_current_loop(void);
+void trivet_set_current_loop(void *loop);
