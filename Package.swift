@@ -45,15 +45,15 @@ let package = Package(
         library("Telemetry", ["CLinux", "Bytes", "Reactor", logging]),
 
         // Clients.
-        library("Redis", ["CHiredis", "Bytes", "Reactor", "Telemetry"]),
-        library("Postgres", ["CPostgres", "Bytes", "Reactor", "Telemetry"]),
+        library("Redis", ["CHiredis", "COpenSSL", "Bytes", "Reactor", "Telemetry", logging]),
+        library("Postgres", ["CPostgres", "CLinux", "Bytes", "Reactor", "Telemetry", logging]),
         library("HTTPClient", ["Bytes", "HTTPWire", "Reactor"]),
 
         // Server.
         library("HTTPServer", ["Bytes", "HTTPWire", "Reactor", "Telemetry"]),
 
         // Domain.
-        library("Cluster", ["Bytes", "Reactor", "Telemetry", "Redis"]),
+        library("Cluster", ["CLinux", "Bytes", "Reactor", "Telemetry", "Redis", logging]),
         library("Jobs", ["Bytes", "Reactor", "Telemetry", "Redis"]),
 
         // Modes: siblings, none imports another.

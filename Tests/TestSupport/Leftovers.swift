@@ -63,7 +63,9 @@ enum Leftovers {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
             let parts = name.split(separator: "-")
-            guard parts.count == 4, name.hasPrefix("trivet-test-"), let pid = pid_t(parts[2]) else { continue }
+            guard parts.count == 4, name.hasPrefix("trivet-test-"), let pid = pid_t(parts[2]) else {
+                continue
+            }
             if Glibc.kill(pid, 0) != 0 && errno == ESRCH { removeTree("\(parent)/\(name)") }
         }
     }

@@ -28,20 +28,24 @@ package final class TestPostgres: Sendable {
         try TestProcess.run(
             "\(Self.binaries)/initdb",
             [
-                "-D", directory.file("data"), "-U", Self.user, "--auth-local=trust", "--auth-host=scram-sha-256",
+                "-D", directory.file("data"), "-U", Self.user, "--auth-local=trust",
+                "--auth-host=scram-sha-256",
                 "--pwfile", passwordFile, "--no-sync", "--encoding=UTF8", "--locale=C",
             ], user: runAs)
         try start()
     }
 
     deinit {
-        process.withLock { $0?.kill(SIGQUIT); _ = try? $0?.wait() }
+        process.withLock {
+            $0?.kill(SIGQUIT); _ = try? $0?.wait()
+        }
     }
 
     /// PostgreSQL refuses to run as root.
     private var runAs: String? { getuid() == 0 ? "postgres" : nil }
 
-    private static let binaries = ["17", "16", "15"].map { "/usr/lib/postgresql/\($0)/bin" }
+    private static let binaries =
+        ["17", "16", "15"].map { "/usr/lib/postgresql/\($0)/bin" }
         .first { access("\($0)/postgres", X_OK) == 0 } ?? "/usr/lib/postgresql/15/bin"
 
     /// The directory of the Unix socket.

@@ -27,7 +27,10 @@ package final class TestProcess: Sendable {
         _ executable: String, _ arguments: [String], environment: [String: String] = [:], outputPath: String,
         user: String? = nil, lastSignal: Int32 = SIGKILL
     ) throws {
-        var words = ["setpriv", "--pdeathsig", lastSignal == SIGQUIT ? "QUIT" : lastSignal == SIGTERM ? "TERM" : "KILL"]
+        var words = [
+            "setpriv", "--pdeathsig",
+            lastSignal == SIGQUIT ? "QUIT" : lastSignal == SIGTERM ? "TERM" : "KILL",
+        ]
         if let user { words += ["--reuid", user, "--regid", user, "--clear-groups"] }
         words += [executable] + arguments
         name = executable
@@ -49,7 +52,8 @@ package final class TestProcess: Sendable {
             executable, arguments, environment: environment, outputPath: directory.file("output"), user: user)
         let ending = try process.wait(within: seconds)
         guard ending == .exited(0) else {
-            throw TestFailure("\(executable) \(arguments.joined(separator: " ")): \(ending): \(process.output)")
+            throw TestFailure(
+                "\(executable) \(arguments.joined(separator: " ")): \(ending): \(process.output)")
         }
         return process.output
     }

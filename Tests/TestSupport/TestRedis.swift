@@ -43,7 +43,9 @@ package final class TestRedis: Sendable {
     }
 
     deinit {
-        process.withLock { $0?.kill(SIGKILL); _ = try? $0?.wait() }
+        process.withLock {
+            $0?.kill(SIGKILL); _ = try? $0?.wait()
+        }
     }
 
     /// `redis://[:password@]127.0.0.1:port`
@@ -95,7 +97,8 @@ package final class TestRedis: Sendable {
     @discardableResult
     package func cli(_ words: String...) throws -> String {
         let environment = password.map { ["REDISCLI_AUTH": $0] } ?? [:]
-        let output = try TestProcess.run("redis-cli", ["-p", "\(port)"] + words, environment: environment, within: 10)
+        let output = try TestProcess.run(
+            "redis-cli", ["-p", "\(port)"] + words, environment: environment, within: 10)
         return output.last == "\n" ? String(output.dropLast()) : output
     }
 }
