@@ -85,7 +85,7 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["CLinux", "COpenSSL"], path: "Tests/TestSupport", swiftSettings: settings),
         tests("Bytes", ["Bytes"]),
         tests("HTTPWire", ["HTTPWire", "Bytes"]),
-        tests("Reactor", ["Reactor", "Bytes", "COpenSSL", "TestSupport"]),
+        tests("Reactor", ["Reactor", "Bytes", "CLinux", "COpenSSL", "TestSupport"]),
         tests("Telemetry", ["Telemetry", "Reactor", "Bytes", logging]),
         tests("Redis", ["Redis", "Reactor", "TestSupport"]),
         tests("Postgres", ["Postgres", "Reactor", "TestSupport"]),

@@ -32,3 +32,4 @@ static inline void trivet_BIO_clear_retry_flags(BIO *b) { BIO_clear_retry_flags(
 static inline EVP_PKEY *trivet_EVP_EC_gen(const char *curve) { return EVP_EC_gen(curve); }
 static inline int trivet_BIO_pending(BIO *b) { return (int)BIO_pending(b); }
 static inline BIO *trivet_BIO_new_file(const char *path, const char *mode) { return BIO_new_file(path, mode); }
+static inline int trivet_SSL_set_proto_version(SSL *s, int v) { return (int)(SSL_set_min_proto_version(s, v) && SSL_set_max_proto_version(s, v)); }

@@ -1,0 +1,166 @@
+import Glibc
+import Reactor
+import TestSupport
+
+/// Loops for one test, stopped at its end.
+final class Rig: Sendable {
+    let group: EventLoopGroup
+    var loop: EventLoop { group.loops[0] }
+
+    private init(_ count: Int) throws { group = try EventLoopGroup(count: count, name: "test") }
+
+    static func with<T>(_ count: Int = 1, _ body: (Rig) async throws -> T) async throws -> T {
+        let rig = try Rig(count)
+        defer { rig.group.shutdown() }
+        return try await body(rig)
+    }
+
+    /// Runs `body` on a loop and returns what it returns.
+    func run<T: Sendable>(
+        on index: Int = 0, _ body: @escaping @Sendable (EventLoop) throws -> T
+    ) async throws -> T {
+        let loop = group.loops[index]
+        return try await withCheckedThrowingContinuation { continuation in
+            loop.submit { continuation.resume(with: Result { try body(loop) }) }
+        }
+    }
+
+    /// Runs an `async` body on a loop and returns what it returns.
+    func task<T: Sendable>(
+        on index: Int = 0, _ body: @escaping @Sendable (EventLoop) async throws -> T
+    ) async throws -> T {
+        let loop = group.loops[index]
+        return try await withCheckedThrowingContinuation { continuation in
+            loop.spawn {
+                do {
+                    continuation.resume(returning: try await body(loop))
+                } catch {
+                    continuation.resume(throwing: error)
+                }
+            }
+        }
+    }
+
+    /// Listens on a free port of 127.0.0.1. `script` is given each new connection, on the loop.
+    func serve(
+        on index: Int = 0, tls: TLSServerConfiguration? = nil, _ script: @escaping @Sendable (Script, Channel) -> Void
+    ) async throws -> Server {
+        try await run(on: index) { loop in
+            let context = try tls.map { try TLSServerContext($0, loop: loop) }
+            let server = Server(try Listener(.ipv4(0x7f00_0001, port: 0), loop: loop, tls: context))
+            try server.listener.start { channel in
+                let delegate = Script(loop)
+                channel.delegate = delegate
+                server.scripts.append(delegate)
+                server.channels.append(channel)
+                script(delegate, channel)
+            }
+            return server
+        }
+    }
+}
+
+/// A listener and what it has accepted.
+final class Server: LoopBound, @unchecked Sendable {
+    let listener: Listener
+    var loop: EventLoop { listener.loop }
+    var port: Int { listener.address.port }
+    var scripts: [Script] = []
+    var channels: [Channel] = []
+
+    init(_ listener: Listener) { self.listener = listener }
+}
+
+/// A delegate that writes down what it hears and does what the test tells it to.
+final class Script: ChannelDelegate, LoopBound, @unchecked Sendable {
+    let loop: EventLoop
+    /// `connect`, `read`, `eof`, `drain`, `close` or `close: why`; equal neighbours once.
+    private(set) var log: [String] = []
+    private(set) var closes = 0
+    private(set) var error: IOError?
+    var onConnect: ((Channel) -> Void)?
+    var onRead: ((Channel) -> Void)?
+    var onEOF: ((Channel) -> Void)?
+    var onDrain: ((Channel) -> Void)?
+    var onClose: ((Channel) -> Void)?
+
+    init(_ loop: EventLoop) { self.loop = loop }
+
+    private func note(_ text: String) {
+        assertInLoop()
+        if log.last != text { log.append(text) }
+    }
+
+    func channelDidConnect(_ channel: Channel) {
+        note("connect")
+        onConnect?(channel)
+    }
+
+    func channelDidRead(_ channel: Channel) {
+        note("read")
+        onRead?(channel)
+    }
+
+    func channelDidReadEOF(_ channel: Channel) {
+        note("eof")
+        onEOF?(channel)
+    }
+
+    func channelDidDrain(_ channel: Channel) {
+        note("drain")
+        onDrain?(channel)
+    }
+
+    func channelDidClose(_ channel: Channel, error: IOError?) {
+        closes += 1
+        self.error = error
+        note(error.map { "close: \($0.description)" } ?? "close")
+        onClose?(channel)
+    }
+
+    /// Sends everything back, stops reading while the peer is slow, closes when it has ended its side.
+    func echo() {
+        onRead = { channel in
+            channel.inbound.withReadableBytes { channel.write($0) }
+            channel.inbound.removeAll()
+            if channel.isOverHighWatermark { channel.pauseReading() }
+        }
+        onDrain = { $0.resumeReading() }
+        onEOF = { $0.closeAfterFlush() }
+    }
+}
+
+/// Runs blocking `body` on a thread of its own.
+func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+    try await withCheckedThrowingContinuation { continuation in
+        let start = ThreadStart { continuation.resume(with: Result { try body() }) }
+        var thread = pthread_t()
+        pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<ThreadStart>.fromOpaque(argument).takeRetainedValue().body()
+                return nil
+            }, Unmanaged.passRetained(start).toOpaque())
+        pthread_detach(thread)
+    }
+}
+
+private final class ThreadStart: Sendable {
+    let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+}
+
+/// Bytes in which a lost, doubled or moved piece shows.
+func pattern(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
+    var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
+    return [UInt8](unsafeUninitializedCapacity: count) { buffer, written in
+        for index in 0..<count {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            buffer[index] = UInt8(truncatingIfNeeded: state)
+        }
+        written = count
+    }
+}
