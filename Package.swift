@@ -56,26 +56,34 @@ let package = Package(
         library("Cluster", ["CLinux", "Bytes", "Reactor", "Telemetry", "Redis", logging]),
         library("Jobs", ["Bytes", "Reactor", "Telemetry", "Redis"]),
 
+        // The environment, read and validated: one struct per mode. Named so because swift-configuration's module is `Configuration`.
+        library("Settings", ["CLinux", "Telemetry", logging]),
+
         // Modes: siblings, none imports another.
         library(
             "API",
             [
                 "COpenSSL", "CArgon2", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer",
-                "Cluster", "Jobs",
+                "Cluster", "Jobs", "Settings",
             ]),
         library(
             "Worker",
-            ["Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPClient", "HTTPServer", "Cluster", "Jobs"]),
+            [
+                "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPClient", "HTTPServer", "Cluster", "Jobs",
+                "Settings",
+            ]),
         library(
             "Balancer",
-            ["CLinux", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "HTTPClient", "HTTPServer", "Cluster"]),
+            [
+                "CLinux", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "HTTPClient", "HTTPServer", "Cluster", "Settings",
+            ]),
 
         // Executable.
         .executableTarget(
             name: "trivet",
             dependencies: [
                 "CLinux", "COpenSSL", "Bytes", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer", "Cluster", "Jobs",
-                "API", "Worker", "Balancer", logging,
+                "Settings", "API", "Worker", "Balancer", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
@@ -93,6 +101,7 @@ let package = Package(
         tests("HTTPServer", ["HTTPServer", "HTTPWire", "Reactor", "TestSupport"]),
         tests("Cluster", ["Cluster", "Redis", "Reactor", "TestSupport"]),
         tests("Jobs", ["Jobs", "Redis", "Reactor", "TestSupport"]),
+        tests("Settings", ["Settings", "Telemetry"]),
         tests("API", ["API", "TestSupport"]),
         tests("Worker", ["Worker", "TestSupport"]),
         tests("Balancer", ["Balancer", "HTTPWire", "Reactor", "TestSupport"]),

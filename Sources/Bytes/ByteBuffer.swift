@@ -209,6 +209,9 @@ package struct ByteBuffer: ~Copyable {
     }
 }
 
+// Sound: the memory has one owner, a buffer cannot be copied, and every change needs exclusive access to it.
+extension ByteBuffer: @unchecked Sendable {}
+
 /// Two buffers change places, so that a large one can be handed on without a copy.
 package func swapBuffers(_ a: inout ByteBuffer, _ b: inout ByteBuffer) {
     let held = consume a

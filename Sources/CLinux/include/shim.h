@@ -19,6 +19,7 @@ int trivet_random(void *bytes, size_t count);                             // 0, 
 void *trivet_memmem(const void *haystack, size_t n, const void *needle, size_t m);
 void trivet_thread_name(const char *name);
 int trivet_thread_cpu(int cpu);                                           // pins the calling thread
+int trivet_cpu_count(void);                                               // that this process may use, at least 1
 int trivet_get_errno(void);
 long trivet_gettid(void);
 

@@ -1,0 +1,139 @@
+import Telemetry
+
+/// The balancer mode's configuration.
+package struct BalancerConfiguration: ReadableConfiguration {
+    /// A certificate chain and its key, both PEM.
+    package struct TLSFiles: Sendable, Equatable {
+        package let certificatePath: String
+        package let keyPath: String
+    }
+
+    /// Whether LISTEN speaks TLS.
+    package enum TLSPolicy: String, Sendable, CaseIterable { case on, off }
+
+    package let node: NodeConfiguration
+    /// REDIS_URL: nil when neither registry nor drain handshake is wanted.
+    package let redisURL: ServiceURL?
+    /// TLS, TLS_CERTIFICATE, TLS_KEY: nil means that LISTEN speaks plain HTTP.
+    package let tls: TLSFiles?
+    /// LISTEN_HTTP: a second address, which redirects to https.
+    package let listenHTTP: Address?
+    /// ACCESS_LOG.
+    package let accessLog: AccessLogFormat
+    /// DISCOVERY.
+    package let discovery: Discovery
+    /// UPSTREAMS.
+    package let upstreams: [UpstreamSetting]
+    /// ALGORITHM.
+    package let algorithm: BalancingAlgorithm
+    /// HEALTH_PATH: what is asked of every upstream; 2xx is healthy.
+    package let healthPath: String
+    /// HEALTH_INTERVAL: how often.
+    package let healthIntervalMs: Int
+    /// MAX_FAILS: failures in a row (requests or checks) after which an upstream is left alone.
+    package let maxFails: Int
+    /// FAIL_TIMEOUT: for how long.
+    package let failTimeoutMs: Int
+    /// CONNECT_TIMEOUT: to an upstream.
+    package let connectTimeoutMs: Int
+    /// RESPONSE_TIMEOUT: between the request and the response head of an upstream.
+    package let responseTimeoutMs: Int
+    /// IDLE_TIMEOUT: how long a client's keep-alive connection may be idle.
+    package let idleTimeoutMs: Int
+    /// UPSTREAM_IDLE_TIMEOUT: how long an upstream connection is kept for reuse. Shorter than the nodes' IDLE_TIMEOUT.
+    package let upstreamIdleTimeoutMs: Int
+
+    package init(from settings: inout SettingsReader) {
+        let tlsPolicy = settings.choice("TLS", "off: LISTEN speaks plain HTTP", default: TLSPolicy.on)
+        node = NodeConfiguration(
+            from: &settings, mode: "balancer",
+            listen: .tcp(host: "0.0.0.0", port: tlsPolicy == .on ? 8443 : 8080),
+            adminListen: .tcp(host: "127.0.0.1", port: 9000))
+        redisURL = settings.redisURL(required: false)
+        tls = BalancerConfiguration.tlsFiles(&settings, tlsPolicy)
+        listenHTTP = settings.optionalAddress("LISTEN_HTTP", "a second address, which redirects to https")
+        accessLog = settings.choice(
+            "ACCESS_LOG", "the form of the access log, on standard output", default: AccessLogFormat.json)
+        upstreams = settings.value(
+            "UPSTREAMS", "fixed upstreams", default: [],
+            accepted: "host:port[ weight=1…1000][ backup], separated by commas",
+            show: { $0.map(\.description).joined(separator: ",") }, parse: BalancerConfiguration.upstreams)
+        let standard = Discovery(registry: redisURL != nil, fixed: !upstreams.isEmpty)
+        discovery = settings.value(
+            "DISCOVERY", "where upstreams come from", default: standard,
+            accepted: "registry, static and dns:NAME:PORT, combined with commas", show: \.description,
+            parse: Discovery.init(parsing:))
+        algorithm = settings.choice(
+            "ALGORITHM", "how a healthy upstream is chosen", default: BalancingAlgorithm.leastConnections)
+        healthPath = settings.text(
+            "HEALTH_PATH", "asked of every upstream; 2xx is healthy", default: "/health/ready",
+            accepted: "a path that starts with /"
+        ) { $0.hasPrefix("/") && !$0.contains(" ") }
+        healthIntervalMs = settings.durationMs(
+            "HEALTH_INTERVAL", "how often upstreams are asked", default: 2000, in: 50...3_600_000)
+        maxFails = settings.integer(
+            "MAX_FAILS", "failures in a row after which an upstream is left alone", default: 3, in: 1...1000)
+        failTimeoutMs = settings.durationMs(
+            "FAIL_TIMEOUT", "for how long", default: 10_000, in: 100...3_600_000)
+        connectTimeoutMs = settings.durationMs(
+            "CONNECT_TIMEOUT", "how long connecting to an upstream may take", default: 2000, in: 10...600_000)
+        responseTimeoutMs = settings.durationMs(
+            "RESPONSE_TIMEOUT", "how long an upstream may take to begin its response", default: 60_000,
+            in: 10...3_600_000)
+        idleTimeoutMs = settings.durationMs(
+            "IDLE_TIMEOUT", "how long a client's connection may be idle", default: 60_000,
+            in: 1000...3_600_000)
+        upstreamIdleTimeoutMs = settings.durationMs(
+            "UPSTREAM_IDLE_TIMEOUT", "how long an idle upstream connection is kept", default: 30_000,
+            in: 100...3_600_000)
+        checkTogether(&settings)
+    }
+
+    /// What depends on more than one variable.
+    private func checkTogether(_ settings: inout SettingsReader) {
+        if discovery.registry && redisURL == nil && settings.isSet("DISCOVERY") {
+            settings.refuse("DISCOVERY", "registry needs Redis; expected REDIS_URL to be set")
+        }
+        if discovery.fixed && upstreams.isEmpty && !settings.isSet("UPSTREAMS") {
+            settings.refuse("UPSTREAMS", "is not set, but DISCOVERY says static; expected host:port,…")
+        }
+        if discovery == Discovery() && !settings.isSet("UPSTREAMS") && !settings.isSet("REDIS_URL")
+            && !settings.isSet("REDIS_URL_FILE")
+        {
+            settings.refuse(
+                "DISCOVERY",
+                "there are no upstreams; expected REDIS_URL (registry), UPSTREAMS (static) or DISCOVERY=dns:NAME:PORT"
+            )
+        }
+        if listenHTTP != nil && tls == nil && !settings.isSet("TLS_CERTIFICATE") && !settings.isSet("TLS_KEY")
+        {
+            settings.refuse(
+                "LISTEN_HTTP", "redirects to https, which TLS=off does not serve; expected it to be unset")
+        }
+    }
+
+    private static func tlsFiles(_ settings: inout SettingsReader, _ policy: TLSPolicy) -> TLSFiles? {
+        let certificate = settings.filePath("TLS_CERTIFICATE", "the certificate chain (PEM)")
+        let key = settings.filePath("TLS_KEY", "its private key (PEM)")
+        guard policy == .on else { return nil }
+        if certificate == nil && !settings.isSet("TLS_CERTIFICATE") {
+            settings.refuse(
+                "TLS_CERTIFICATE", "is not set; expected the path of a certificate chain (PEM), or TLS=off")
+        }
+        if key == nil && !settings.isSet("TLS_KEY") {
+            settings.refuse(
+                "TLS_KEY", "is not set; expected the path of the certificate's private key (PEM), or TLS=off")
+        }
+        guard let certificate, let key else { return nil }
+        return TLSFiles(certificatePath: certificate, keyPath: key)
+    }
+
+    private static func upstreams(_ text: String) -> [UpstreamSetting]? {
+        var result: [UpstreamSetting] = []
+        for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+            guard let upstream = UpstreamSetting(parsing: part) else { return nil }
+            result.append(upstream)
+        }
+        return result
+    }
+}

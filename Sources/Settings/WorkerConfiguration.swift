@@ -1,0 +1,25 @@
+/// The worker mode's configuration.
+package struct WorkerConfiguration: ReadableConfiguration {
+    package let node: NodeConfiguration
+    /// REDIS_URL.
+    package let redisURL: ServiceURL
+    /// DATABASE_URL.
+    package let databaseURL: ServiceURL
+    /// DATABASE_CONNECTIONS: of the whole process; every loop has at least one.
+    package let databaseConnections: Int
+    /// WORKER_CONCURRENCY: jobs that run at the same time in this process.
+    package let concurrency: Int
+
+    package init(from settings: inout SettingsReader) {
+        node = NodeConfiguration(
+            from: &settings, mode: "worker", listen: .tcp(host: "0.0.0.0", port: 8081), adminListen: nil)
+        redisURL = settings.redisURL(required: true) ?? ServiceURL("")
+        databaseURL = settings.databaseURL() ?? ServiceURL("")
+        databaseConnections = settings.integer(
+            "DATABASE_CONNECTIONS", "PostgreSQL connections of this process", default: max(2, node.loopCount),
+            in: 1...1000)
+        concurrency = settings.integer(
+            "WORKER_CONCURRENCY", "jobs that run at the same time in this process", default: 16,
+            in: 1...10_000)
+    }
+}
