@@ -27,3 +27,17 @@ struct BufferPool: ~Copyable {
         count += 1
     }
 }
+
+extension EventLoop {
+    /// An empty buffer of some KiB from the loop's free list. On the loop only; give it back with `returnBuffer`.
+    package func takeBuffer() -> ByteBuffer {
+        assert(inLoop)
+        return buffers.take()
+    }
+
+    /// Gives back what `takeBuffer` gave. A buffer that has grown goes back to the allocator instead.
+    package func returnBuffer(_ buffer: consuming ByteBuffer) {
+        assert(inLoop)
+        buffers.give(buffer)
+    }
+}

@@ -34,7 +34,7 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
     let tls: TLSSession?
     var outbound = ByteBuffer()
 
-    private let fd: Int32
+    let fd: Int32
     private var registration: Registration?
     private var kernelReadable = false
     private var kernelWritable = true
