@@ -29,6 +29,9 @@ package struct PostgresConnectionInfo: Sendable, Equatable {
         guard text.contains("://") || text.contains("=") else {
             throw Invalid(description: "a PostgreSQL URL begins with postgres://")
         }
+        if let port = settings["port"], !(1...65_535).contains(Int(port) ?? 0) {
+            throw Invalid(description: "the port is not a number from 1 to 65535")
+        }
         guard let host = settings["host"] else { return }
         if host.contains(",") { throw Invalid(description: "more than one host is not supported") }
     }

@@ -77,6 +77,10 @@ package struct PostgresError: Error, Equatable, Sendable {
 
     /// A unique constraint was violated (23505); `constraint` names it.
     package var isUniqueViolation: Bool { sqlState == "23505" }
+    /// A prepared statement's columns are no longer those that it had when it was prepared.
+    var isChangedResultType: Bool {
+        sqlState == "0A000" && message == "cached plan must not change result type"
+    }
     package var isForeignKeyViolation: Bool { sqlState == "23503" }
     /// A conflict with another transaction (serialization failure, deadlock): the same transaction may succeed next time.
     package var isConflict: Bool { sqlState == "40001" || sqlState == "40P01" }

@@ -6,6 +6,9 @@ struct PostgresParameters: Sendable {
     private var lengths: [Int32] = []
     private var formats: [Int32] = []
 
+    /// None.
+    init() {}
+
     init(_ values: [PostgresValue]) throws(PostgresError) {
         for value in values {
             starts.append(value == .null ? -1 : arena.count)
