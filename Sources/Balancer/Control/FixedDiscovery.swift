@@ -1,0 +1,81 @@
+import Logging
+import Reactor
+import Settings
+
+/// Upstreams that are named in the configuration, by address or by a name that DNS knows.
+///
+/// Names are resolved anew at every interval: an address that DNS has changed is never kept for ever. What was found last
+/// stays when a look-up fails.
+package final class FixedDiscovery: LoopBound, @unchecked Sendable {
+    package let loop: EventLoop
+    private let table: UpstreamTable
+    private let fixed: [UpstreamSetting]
+    private let names: [Discovery.DNSName]
+    private let group: String
+    private let logger: Logger
+    private var isStopped = false
+    private var resolved: [String: [SocketAddress]] = [:]
+    private static let intervalNs: UInt64 = 5_000_000_000
+    private static let timeoutMs = 3_000
+
+    package init(
+        table: UpstreamTable, fixed: [UpstreamSetting], names: [Discovery.DNSName], group: String, logger: Logger
+    ) {
+        loop = table.loop
+        self.table = table
+        self.fixed = fixed
+        self.names = names
+        self.group = group
+        self.logger = logger
+    }
+
+    /// Resolves once, then again and again until `stop()` if there is any name among the upstreams. On the control loop.
+    package func start() async {
+        await look()
+        let isNumeric = names.isEmpty && fixed.allSatisfy { SocketAddress(numericHost: $0.host, port: 0) != nil }
+        guard !isNumeric else { return }
+        loop.spawn { [self] in
+            while !isStopped {
+                await loop.sleep(ns: Self.intervalNs)
+                if !isStopped { await look() }
+            }
+        }
+    }
+
+    /// Looks no more.
+    package func stop() { isStopped = true }
+
+    private func look() async {
+        var descriptions: [UpstreamDescription] = []
+        for upstream in fixed {
+            for address in await addresses(upstream.host, upstream.port).prefix(1) {
+                descriptions.append(
+                    UpstreamDescription(
+                        id: "\(upstream.host):\(upstream.port)", address: address, group: group,
+                        weight: upstream.weight, isBackup: upstream.isBackup, source: .static))
+            }
+        }
+        table.update(.static, descriptions)
+        descriptions = []
+        for name in names {
+            for address in await addresses(name.name, name.port) {
+                descriptions.append(
+                    UpstreamDescription(id: address.description, address: address, group: group, source: .dns))
+            }
+        }
+        table.update(.dns, descriptions)
+    }
+
+    private func addresses(_ host: String, _ port: Int) async -> [SocketAddress] {
+        let key = "\(host):\(port)"
+        do throws(IOError) {
+            let found = try await Resolver.resolve(
+                .host(host, port: UInt16(truncatingIfNeeded: port)), timeoutMs: Self.timeoutMs, loop: loop)
+            resolved[key] = found
+            return found
+        } catch {
+            logger.warning("upstream not resolved", metadata: ["name": "\(host)", "reason": "\(error)"])
+            return resolved[key] ?? []
+        }
+    }
+}

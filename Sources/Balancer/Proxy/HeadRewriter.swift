@@ -1,0 +1,142 @@
+import Bytes
+import HTTPWire
+
+/// Writes the heads that a proxy passes on: what is for this hop only is left out, what the next hop must know is added.
+/// Lines that are kept and follow one another are copied as one run.
+enum HeadRewriter {
+    /// What the client's side of the connection adds to each request.
+    struct Additions {
+        /// `X-Forwarded-For` and `-Proto` lines, made once per connection.
+        var forwarded: [UInt8]
+        /// The Host for a client of HTTP/1.0 that named none.
+        var fallbackHost: [UInt8]
+    }
+
+    /// Whether our value replaces one that the client sent: nobody in front of us is trusted to say it.
+    @inline(__always)
+    private static func isReplaced(_ id: HeaderName) -> Bool {
+        switch id {
+        case .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestId, .forwarded, .xRealIp: true
+        default: false
+        }
+    }
+
+    /// Writes the request head that the parser has just read from `bytes`.
+    static func writeRequest(
+        _ parser: borrowing RequestHeadParser, _ bytes: UnsafeRawBufferPointer, additions: Additions,
+        requestID: [UInt8], to out: inout ByteBuffer
+    ) {
+        out.reserve(bytes.count + 512)
+        out.append(slice(bytes, parser.methodRange))
+        out.append(" ")
+        writeTarget(parser, bytes, to: &out)
+        out.append(" HTTP/1.1\r\n")
+        if let authority = parser.authority, parser.form == .absolute || parser.first(.host) == nil {
+            out.append("Host: ")
+            out.append(slice(bytes, authority))
+            out.append("\r\n")
+            copyLines(parser.fields, bytes, to: &out) { $0.isHopByHop || isReplaced($0.id) || $0.id == .host }
+        } else {
+            if parser.authority == nil {
+                out.append("Host: ")
+                out.append(additions.fallbackHost)
+                out.append("\r\n")
+            }
+            copyLines(parser.fields, bytes, to: &out) { $0.isHopByHop || isReplaced($0.id) }
+        }
+        if parser.isChunked { out.append("Transfer-Encoding: chunked\r\n") }
+        if let upgrade = parser.upgrade {
+            out.append("Connection: upgrade\r\nUpgrade: ")
+            out.append(slice(bytes, upgrade))
+            out.append("\r\n")
+        }
+        out.append(additions.forwarded)
+        if let authority = parser.authority {
+            out.append("X-Forwarded-Host: ")
+            out.append(slice(bytes, authority))
+            out.append("\r\n")
+        }
+        out.append("X-Request-Id: ")
+        out.append(requestID)
+        out.append("\r\n\r\n")
+    }
+
+    /// Origin-form for the next hop, whatever form the client used: RFC 9112 §3.2.2.
+    private static func writeTarget(
+        _ parser: borrowing RequestHeadParser, _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer
+    ) {
+        guard parser.form == .absolute else {
+            out.append(slice(bytes, parser.target))
+            return
+        }
+        if parser.path.isEmpty { out.append("/") } else { out.append(slice(bytes, parser.path)) }
+        if let query = parser.query {
+            out.append("?")
+            out.append(slice(bytes, query))
+        }
+    }
+
+    /// How the response goes on to the client.
+    struct ResponsePlan {
+        var keepAlive: Bool
+        /// The client speaks HTTP/1.0.
+        var isHTTP10: Bool
+        /// The body goes out in chunks, ours or the upstream's.
+        var isChunked: Bool
+        var isUpgrade: Bool
+    }
+
+    /// Writes the response head that the parser has just read from `bytes`.
+    static func writeResponse(
+        _ parser: borrowing ResponseHeadParser, _ bytes: UnsafeRawBufferPointer, plan: ResponsePlan,
+        requestID: [UInt8], to out: inout ByteBuffer
+    ) {
+        out.reserve(bytes.count + 256)
+        out.append("HTTP/1.1 ")
+        out.append(decimal: Int(parser.status.code))
+        out.append(" ")
+        out.append(slice(bytes, parser.phrase))
+        out.append("\r\n")
+        copyLines(parser.fields, bytes, to: &out) { $0.isHopByHop }
+        if parser.first(.xRequestId) == nil {
+            out.append("X-Request-Id: ")
+            out.append(requestID)
+            out.append("\r\n")
+        }
+        if plan.isChunked { out.append("Transfer-Encoding: chunked\r\n") }
+        if plan.isUpgrade, let upgrade = parser.upgrade {
+            out.append("Connection: upgrade\r\nUpgrade: ")
+            out.append(slice(bytes, upgrade))
+            out.append("\r\n")
+        } else if !plan.keepAlive {
+            out.append("Connection: close\r\n")
+        } else if plan.isHTTP10 {
+            out.append("Connection: keep-alive\r\n")
+        }
+        out.append("\r\n")
+    }
+
+    @inline(__always)
+    private static func copyLines(
+        _ fields: [HeaderField], _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer,
+        leavingOut isLeftOut: (HeaderField) -> Bool
+    ) {
+        var runStart = -1
+        for field in fields {
+            if isLeftOut(field) {
+                if runStart >= 0 { out.append(slice(bytes, ByteRange(runStart, Int(field.name.start)))) }
+                runStart = -1
+            } else if runStart < 0 {
+                runStart = Int(field.name.start)
+            }
+        }
+        if runStart >= 0, let last = fields.last {
+            out.append(slice(bytes, ByteRange(runStart, Int(last.lineEnd))))
+        }
+    }
+
+    @inline(__always)
+    private static func slice(_ bytes: UnsafeRawBufferPointer, _ range: ByteRange) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: bytes[range.offsets])
+    }
+}

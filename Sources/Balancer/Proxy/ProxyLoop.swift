@@ -1,0 +1,151 @@
+import Bytes
+import HTTPWire
+import Reactor
+import Synchronization
+import Telemetry
+
+/// Counters of the proxy that all loops share.
+package struct ProxyMetrics: Sendable {
+    package let requests: HTTPMetrics
+    package let retries: Counter
+    package let connectFailures: Counter
+    package let ejections: Counter
+    package let badRequests: Counter
+    package let handshakes: Counter
+    package let resumedHandshakes: Counter
+
+    package init(registry: MetricsRegistry, loops: Int) {
+        requests = HTTPMetrics(registry: registry, loops: loops)
+        retries = registry.counter("upstream_retries_total", help: "Requests tried again on another upstream.")
+        connectFailures = registry.counter(
+            "upstream_connect_failures_total", help: "Connections to an upstream that did not come about.")
+        ejections = registry.counter(
+            "upstream_ejections_total", help: "Times an upstream was left alone after repeated failures.")
+        badRequests = registry.counter(
+            "http_bad_requests_total", help: "Requests refused because they were not well-formed HTTP.")
+        handshakes = registry.counter("tls_handshakes_total", help: "Completed TLS handshakes.")
+        resumedHandshakes = registry.counter(
+            "tls_handshakes_resumed_total", help: "TLS handshakes shortened by a session ticket.")
+    }
+}
+
+/// What one event loop owns of the proxy: its connections to clients and upstreams, parsers, and the choice of upstreams.
+/// Nothing here is shared with another loop, so nothing is locked.
+package final class ProxyLoop: LoopBound, @unchecked Sendable {
+    package let loop: EventLoop
+    let settings: ProxySettings
+    let metrics: ProxyMetrics
+    var requestParser = RequestHeadParser()
+    var responseParser = ResponseHeadParser()
+    var requestIDs = RequestIDSource()
+    var retryBudget = RetryBudget()
+    var accessLog: AccessLog
+    private(set) var pools: [UpstreamPool] = []
+    private(set) var isDraining = false
+
+    private var selector: Selector
+    private var clients: [ObjectIdentifier: DownstreamConnection] = [:]
+    private var onDrained: (() -> Void)?
+    private lazy var sweep = loop.makeTimer { [unowned self] in sweepIdle() }
+    private lazy var flushLog = loop.makeTimer { [unowned self] in accessLog.flush() }
+    private static let sweepIntervalNs: UInt64 = 5_000_000_000
+
+    /// The proxy of `loop`. On the loop, or before it runs.
+    package init(
+        loop: EventLoop, settings: ProxySettings, metrics: ProxyMetrics, nodeID: String, sink: LogSink
+    ) {
+        redirect = settings.redirectPort.map { RedirectTarget(port: $0) }
+        self.loop = loop
+        self.settings = settings
+        self.metrics = metrics
+        selector = Selector(algorithm: settings.algorithm)
+        accessLog = AccessLog(format: settings.accessLog, nodeID: nodeID, sink: sink)
+    }
+
+    /// Where a request that came without TLS is sent on to, when it is.
+    @inline(__always)
+    func redirectTarget(isSecure: Bool) -> RedirectTarget? { isSecure ? nil : redirect }
+    private let redirect: RedirectTarget?
+
+    // MARK: Clients
+
+    /// Connections of clients that are open on this loop.
+    package var clientCount: Int { clients.count }
+
+    /// Takes a connection that a listener has accepted.
+    package func accept(_ channel: Channel, isSecure: Bool) {
+        let connection = DownstreamConnection(channel: channel, proxy: self, isSecure: isSecure)
+        clients[ObjectIdentifier(connection)] = connection
+        metrics.requests.connections.add(1, loop: loop.index)
+        channel.delegate = connection
+        if !(sweep.isArmed) { sweep.arm(afterNs: Self.sweepIntervalNs) }
+    }
+
+    func clientDidClose(_ connection: DownstreamConnection) {
+        guard clients.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
+        metrics.requests.connections.add(-1, loop: loop.index)
+        if clients.isEmpty, let onDrained {
+            self.onDrained = nil
+            onDrained()
+        }
+    }
+
+    func log(_ entry: borrowing AccessEntry) {
+        if accessLog.add(entry, time: .now()) { flushLog.arm(afterNs: 200_000_000) }
+    }
+
+    // MARK: Upstreams
+
+    func pick(excluding failed: [UpstreamPool]) -> UpstreamPool? {
+        selector.pick(pools, nowNs: loop.nowNs, excluding: failed)
+    }
+
+    /// Replaces the set of upstreams; connections to those that stay are kept.
+    package func apply(_ upstreams: [Upstream]) {
+        assertInLoop()
+        let former = Dictionary(uniqueKeysWithValues: pools.map { (ObjectIdentifier($0.upstream), $0) })
+        pools = upstreams.map { former[ObjectIdentifier($0)] ?? UpstreamPool(upstream: $0) }
+        let kept = Set(upstreams.map { ObjectIdentifier($0) })
+        for pool in former.values where !kept.contains(ObjectIdentifier(pool.upstream)) {
+            pool.isRetired = true
+            pool.closeIdle()
+        }
+    }
+
+    /// Closes the idle connections to an upstream that has begun to drain.
+    /// - Returns: whether no connection to it is just being made.
+    package func closeIdle(to upstream: Upstream) -> Bool {
+        assertInLoop()
+        guard let pool = pools.first(where: { $0.upstream === upstream }) else { return true }
+        pool.closeIdle()
+        return pool.connecting == 0
+    }
+
+    private func sweepIdle() {
+        let limitNs = UInt64(settings.upstreamIdleTimeoutMs) * 1_000_000
+        for pool in pools where loop.nowNs > limitNs { pool.closeIdle(since: loop.nowNs - limitNs) }
+        sweep.arm(afterNs: Self.sweepIntervalNs)
+    }
+
+    // MARK: Draining
+
+    /// Lets requests in flight end, tells clients to close, and calls `whenDone` when the last connection is gone.
+    package func drain(whenDone: @escaping () -> Void) {
+        assertInLoop()
+        isDraining = true
+        guard !clients.isEmpty else {
+            whenDone()
+            return
+        }
+        onDrained = whenDone
+        for client in Array(clients.values) { client.drain() }
+    }
+
+    /// Closes whatever is left.
+    package func closeAll() {
+        assertInLoop()
+        for client in Array(clients.values) { client.channel.close() }
+        for pool in pools { pool.closeIdle() }
+        accessLog.flush()
+    }
+}

@@ -1,0 +1,32 @@
+import Settings
+import Telemetry
+
+/// What the request path needs to know. All waits have a deadline, all buffers a bound.
+package struct ProxySettings: Sendable {
+    package var algorithm = BalancingAlgorithm.leastConnections
+    package var ejection = EjectionPolicy()
+    /// A connection to an upstream must stand within this time.
+    package var connectTimeoutMs = 2_000
+    /// An upstream must begin its answer within this time after the request.
+    package var responseTimeoutMs = 60_000
+    /// The longest pause within a body, in either direction.
+    package var bodyTimeoutMs = 60_000
+    /// The longest pause within a streamed response (one without a length, such as server-sent events).
+    package var streamTimeoutMs = 300_000
+    /// The longest pause within a tunnel (WebSocket).
+    package var tunnelTimeoutMs = 3_600_000
+    /// A client must send a whole head within this time after its first byte.
+    package var headTimeoutMs = 10_000
+    /// How long a client may keep an idle connection.
+    package var clientIdleTimeoutMs = 75_000
+    /// How long we keep an idle connection to an upstream. Shorter than any node keeps it (75 s), so that a node never
+    /// closes a connection that we are about to use.
+    package var upstreamIdleTimeoutMs = 50_000
+    /// As much of a request is kept for a second try; a longer one is tried once.
+    package var replayLimitBytes = 64 * 1024
+    /// Requests that come without TLS are sent on to https at this port; nil serves them.
+    package var redirectPort: Int?
+    package var accessLog = AccessLogFormat.json
+
+    package init() {}
+}

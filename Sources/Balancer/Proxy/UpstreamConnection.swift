@@ -1,0 +1,93 @@
+import HTTPWire
+import Reactor
+
+/// A connection to an upstream: either idle in its pool, or with exactly one exchange.
+final class UpstreamConnection: ChannelDelegate {
+    let pool: UpstreamPool
+    let proxy: ProxyLoop
+    private(set) var channel: Channel?
+    private(set) var isConnected = false
+    /// Who waits for the answer.
+    private(set) var exchange: DownstreamConnection?
+    var idleSinceNs: UInt64 = 0
+    /// How far the next response head has been looked at.
+    var headProgress = HeadProgress()
+    /// False for the first request, true for those on a connection that was idle before.
+    private(set) var isReused = false
+    private var sentBytesBefore: UInt64 = 0
+
+    private init(pool: UpstreamPool, proxy: ProxyLoop) {
+        self.pool = pool
+        self.proxy = proxy
+    }
+
+    /// Starts to connect; what is sent meanwhile waits.
+    /// - Throws: `IOError` when the kernel refuses at once.
+    static func connect(
+        _ pool: UpstreamPool, proxy: ProxyLoop
+    ) throws(IOError) -> UpstreamConnection {
+        let connection = UpstreamConnection(pool: pool, proxy: proxy)
+        connection.channel = try Channel.connect(
+            to: pool.upstream.address, timeoutMs: proxy.settings.connectTimeoutMs, loop: proxy.loop, delegate: connection)
+        pool.connecting += 1
+        return connection
+    }
+
+    /// Lends the connection to an exchange.
+    func begin(_ exchange: DownstreamConnection) {
+        self.exchange = exchange
+        isReused = isConnected
+        headProgress = HeadProgress()
+        sentBytesBefore = channel?.sentBytes ?? 0
+    }
+
+    /// True when not one byte of the exchange has been handed to the kernel.
+    var isUntouched: Bool { (channel?.sentBytes ?? 0) == sentBytesBefore }
+
+    /// Ends the exchange.
+    /// - Parameter reusable: both messages are complete and the upstream keeps the connection.
+    func end(reusable: Bool) {
+        exchange = nil
+        guard let channel, !channel.isClosed else { return }
+        if reusable, channel.inbound.isEmpty, channel.outboundCount == 0 {
+            pool.give(self, nowNs: proxy.loop.nowNs)
+        } else {
+            channel.close()
+        }
+    }
+
+    func channelDidConnect(_ channel: Channel) {
+        isConnected = true
+        pool.connecting -= 1
+        exchange?.upstreamDidConnect()
+    }
+
+    func channelDidRead(_ channel: Channel) {
+        if let exchange {
+            exchange.upstreamDidRead(self, channel)
+        } else {
+            // Bytes that nobody asked for: this connection cannot be trusted with another request.
+            pool.forget(self)
+            channel.close()
+        }
+    }
+
+    func channelDidReadEOF(_ channel: Channel) {
+        if let exchange {
+            exchange.upstreamDidReadEOF(self, channel)
+        } else {
+            pool.forget(self)
+            channel.close()
+        }
+    }
+
+    func channelDidDrain(_ channel: Channel) { exchange?.upstreamDidDrain() }
+
+    func channelDidClose(_ channel: Channel, error: IOError?) {
+        if !isConnected { pool.connecting -= 1 }
+        pool.forget(self)
+        let exchange = self.exchange
+        self.exchange = nil
+        exchange?.upstreamDidClose(self, error: error ?? IOError(.reset, "upstream \(pool.upstream.name)"))
+    }
+}

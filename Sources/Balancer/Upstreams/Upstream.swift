@@ -1,0 +1,142 @@
+import Reactor
+import Synchronization
+
+/// What discovery says about one upstream.
+package struct UpstreamDescription: Sendable, Equatable {
+    /// Where the description comes from.
+    package enum Source: String, Sendable {
+        case `static`, dns, registry
+    }
+
+    /// The node's id, or its address when it has none.
+    package var id: String
+    package var address: SocketAddress
+    package var group: String
+    /// Share of the traffic compared with the others; at least 1.
+    package var weight: Int
+    /// Chosen only when no other is available.
+    package var isBackup: Bool
+    package var isDraining: Bool
+    /// False while a registered node is still starting.
+    package var isReady: Bool
+    /// When the node started, Unix milliseconds, 0 when unknown: a node that has started anew begins with a clean slate.
+    package var startedMs: Int
+    package var source: Source
+
+    package init(
+        id: String, address: SocketAddress, group: String = "", weight: Int = 1, isBackup: Bool = false,
+        isDraining: Bool = false, isReady: Bool = true, startedMs: Int = 0, source: Source
+    ) {
+        self.id = id
+        self.address = address
+        self.group = group
+        self.weight = weight
+        self.isBackup = isBackup
+        self.isDraining = isDraining
+        self.isReady = isReady
+        self.startedMs = startedMs
+        self.source = source
+    }
+}
+
+/// When an upstream that fails is left alone.
+package struct EjectionPolicy: Sendable {
+    /// Failures within `failTimeoutNs` after which it is ejected; 0 never ejects.
+    package var maxFails: Int
+    /// How long failures count, and how long an ejection lasts.
+    package var failTimeoutNs: UInt64
+
+    package init(maxFails: Int = 3, failTimeoutNs: UInt64 = 30_000_000_000) {
+        self.maxFails = maxFails
+        self.failTimeoutNs = failTimeoutNs
+    }
+}
+
+/// One place that requests can be sent to, shared by all loops: what changes is atomic, and each value stands alone.
+package final class Upstream: Sendable {
+    package let id: String
+    package let address: SocketAddress
+    package let group: String
+    package let weight: Int
+    package let isBackup: Bool
+    package let startedMs: Int
+    package let source: UpstreamDescription.Source
+    /// The address as it is logged.
+    package let name: String
+
+    /// Requests that are with it now.
+    package let inFlight = Atomic<Int>(0)
+    /// Requests that were sent to it, and those of them that failed.
+    package let requests = Atomic<Int>(0)
+    package let failures = Atomic<Int>(0)
+    /// True from the drain announcement on: no new request, those in flight may end.
+    package let isDraining: Atomic<Bool>
+    /// False while the registry says that the node is still starting.
+    package let isReady: Atomic<Bool>
+    /// What the active health checks say; true until one has failed.
+    package let isHealthy = Atomic<Bool>(true)
+    private let recentFailures = Atomic<Int>(0)
+    private let windowStartNs = Atomic<UInt64>(0)
+    private let ejectedUntilNs = Atomic<UInt64>(0)
+
+    package init(_ description: UpstreamDescription) {
+        id = description.id
+        address = description.address
+        group = description.group
+        weight = max(1, description.weight)
+        isBackup = description.isBackup
+        startedMs = description.startedMs
+        source = description.source
+        name = description.address.description
+        isDraining = Atomic(description.isDraining)
+        isReady = Atomic(description.isReady)
+    }
+
+    /// True when requests may be sent to it.
+    @inline(__always)
+    package func isAvailable(nowNs: UInt64) -> Bool {
+        isReady.load(ordering: .relaxed) && isHealthy.load(ordering: .relaxed) && !isDraining.load(ordering: .relaxed)
+            && ejectedUntilNs.load(ordering: .relaxed) <= nowNs
+    }
+
+    /// True when it is neither draining nor starting, whatever its health: what is left when all are unhealthy.
+    package var isLastResort: Bool { isReady.load(ordering: .relaxed) && !isDraining.load(ordering: .relaxed) }
+
+    /// Counts a failure of the upstream's side.
+    /// - Returns: true when this one ejects it.
+    package func recordFailure(nowNs: UInt64, policy: EjectionPolicy) -> Bool {
+        failures.wrappingAdd(1, ordering: .relaxed)
+        guard policy.maxFails > 0 else { return false }
+        let start = windowStartNs.load(ordering: .relaxed)
+        if nowNs &- start > policy.failTimeoutNs {
+            windowStartNs.store(nowNs, ordering: .relaxed)
+            recentFailures.store(0, ordering: .relaxed)
+        }
+        guard recentFailures.wrappingAdd(1, ordering: .relaxed).newValue >= policy.maxFails else { return false }
+        let wasEjected = ejectedUntilNs.load(ordering: .relaxed) > nowNs
+        ejectedUntilNs.store(nowNs &+ policy.failTimeoutNs, ordering: .relaxed)
+        return !wasEjected
+    }
+
+    /// An answer came, whatever its status: the upstream lives.
+    @inline(__always)
+    package func recordSuccess() {
+        if recentFailures.load(ordering: .relaxed) != 0 { recentFailures.store(0, ordering: .relaxed) }
+    }
+
+    /// Takes it back before the ejection's time is over; an active check has found it well.
+    package func endEjection() {
+        recentFailures.store(0, ordering: .relaxed)
+        ejectedUntilNs.store(0, ordering: .relaxed)
+    }
+
+    package func isEjected(nowNs: UInt64) -> Bool { ejectedUntilNs.load(ordering: .relaxed) > nowNs }
+
+    /// `draining`, `starting`, `unhealthy`, `ejected` or `ready`, as `/status` shows it.
+    package func state(nowNs: UInt64) -> String {
+        if isDraining.load(ordering: .relaxed) { return "draining" }
+        if !isReady.load(ordering: .relaxed) { return "starting" }
+        if !isHealthy.load(ordering: .relaxed) { return "unhealthy" }
+        return isEjected(nowNs: nowNs) ? "ejected" : "ready"
+    }
+}

@@ -1,0 +1,56 @@
+import Reactor
+
+/// One loop's connections to one upstream.
+final class UpstreamPool {
+    let upstream: Upstream
+    /// Connections without a request, the most recently used last.
+    private(set) var idle: [UpstreamConnection] = []
+    /// Connections whose handshake is under way.
+    var connecting = 0
+    /// The upstream has left the table: connections are closed when they become idle.
+    var isRetired = false
+    /// State of the smooth weighted round robin.
+    var currentWeight = 0
+
+    // As many idle connections as a loop is likely to need again at once; more would only hold the node's memory.
+    private static let idleLimit = 256
+
+    init(upstream: Upstream) { self.upstream = upstream }
+
+    /// Takes the most recently used connection: it is the one least likely to be closed by the other side just now.
+    func takeIdle() -> UpstreamConnection? {
+        while let connection = idle.popLast() {
+            if connection.channel?.isClosed == false { return connection }
+        }
+        return nil
+    }
+
+    /// Keeps `connection` for the next request, or closes it when it is not wanted.
+    func give(_ connection: UpstreamConnection, nowNs: UInt64) {
+        if isRetired || idle.count >= Self.idleLimit || upstream.isDraining.load(ordering: .relaxed) {
+            connection.channel?.close()
+        } else {
+            connection.idleSinceNs = nowNs
+            idle.append(connection)
+        }
+    }
+
+    func forget(_ connection: UpstreamConnection) {
+        if let index = idle.lastIndex(where: { $0 === connection }) { idle.remove(at: index) }
+    }
+
+    func closeIdle() {
+        let closing = idle
+        idle = []
+        for connection in closing { connection.channel?.close() }
+    }
+
+    /// Closes what has not been used since `ns`. The oldest stand first.
+    func closeIdle(since ns: UInt64) {
+        let stale = idle.prefix { $0.idleSinceNs < ns }
+        guard !stale.isEmpty else { return }
+        let closing = Array(stale)
+        idle.removeFirst(closing.count)
+        for connection in closing { connection.channel?.close() }
+    }
+}
