@@ -12,7 +12,7 @@ struct AccessLogTests {
         var log = AccessLog(format: format, nodeID: "lb-1", sink: sink)
         var entry = AccessEntry()
         fill(&entry)
-        let wantsFlush = log.add(entry, time: Timestamp(unixSeconds: 971_211_336, millisecond: 42))
+        let wantsFlush = log.add(entry, time: LogTime(unixSeconds: 971_211_336, millisecond: 42))
         #expect(wantsFlush)
         log.flush()
         #expect(sink.flush(timeoutMs: 5000))

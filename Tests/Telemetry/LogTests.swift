@@ -13,7 +13,7 @@ struct LogTests {
             LogConfiguration(format: format, nodeID: "api-1", mode: "api"), coloured: coloured)
         var buffer = ByteBuffer()
         style.append(
-            time: Timestamp(unixSeconds: 1_767_225_599, millisecond: 7), level: level, label: "http",
+            time: LogTime(unixSeconds: 1_767_225_599, millisecond: 7), level: level, label: "http",
             message: message,
             fields: fields, to: &buffer)
         return buffer.withReadableBytes { String(decoding: $0, as: UTF8.self) }
@@ -76,7 +76,7 @@ struct LogTests {
     func timestamps() {
         func text(_ seconds: Int) -> String {
             var buffer = ByteBuffer()
-            Timestamp(unixSeconds: seconds).appendRFC3339(to: &buffer)
+            LogTime(unixSeconds: seconds).appendRFC3339(to: &buffer)
             return buffer.withReadableBytes { String(decoding: $0, as: UTF8.self) }
         }
         #expect(text(0) == "1970-01-01T00:00:00.000Z")

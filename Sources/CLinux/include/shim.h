@@ -38,3 +38,19 @@ int trivet_epoll_remove(int epoll, int fd);
 // The event loop of the calling thread, or NULL.
 void *trivet_current_loop(void);
 void trivet_set_current_loop(void *loop);
+
+// Starts a program in a child: fork, then only async-signal-safe calls, then execve.
+struct trivet_spawn_request {
+    const char *path;            // absolute: PATH is not searched
+    char *const *arguments;      // with argv[0], NULL at the end
+    char *const *environment;    // NULL at the end
+    const char *directory;       // to change to first, or NULL
+    int input, output;           // become 0, and 1 with 2; -1 keeps the parent's
+    int passed;                  // becomes 3, or -1
+    int set_user;                // 1: drop to user and group, with no supplementary groups
+    uid_t user;
+    gid_t group;
+    int new_session;             // 1: setsid, else a process group of its own, so that Ctrl-C reaches the parent only
+    int parent_death_signal;     // what the child gets when the thread that started it ends, or 0
+};
+pid_t trivet_spawn(const struct trivet_spawn_request *request);  // the child's pid, or -1 with errno (execve's included)

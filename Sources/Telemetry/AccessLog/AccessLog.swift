@@ -42,7 +42,7 @@ package struct AccessLog: ~Copyable {
     package var isEnabled: Bool { format != .off }
 
     /// Adds the line for `entry`, which ended at `time`. True when a flush should now be scheduled.
-    package mutating func add(_ entry: borrowing AccessEntry, time: Timestamp) -> Bool {
+    package mutating func add(_ entry: borrowing AccessEntry, time: LogTime) -> Bool {
         let wasEmpty = lineCount == 0
         switch format {
         case .off: return false

@@ -3,7 +3,7 @@ import Bytes
 /// The two forms of an access log line.
 enum AccessLogLine {
     static func appendJSON(
-        _ entry: borrowing AccessEntry, _ time: Timestamp, _ nodeID: String, to line: inout ByteBuffer
+        _ entry: borrowing AccessEntry, _ time: LogTime, _ nodeID: String, to line: inout ByteBuffer
     ) {
         line.append("{\"time\":\"")
         time.appendRFC3339(to: &line)
@@ -44,7 +44,7 @@ enum AccessLogLine {
         line.append("}\n")
     }
 
-    static func appendCombined(_ entry: borrowing AccessEntry, _ time: Timestamp, to line: inout ByteBuffer) {
+    static func appendCombined(_ entry: borrowing AccessEntry, _ time: LogTime, to line: inout ByteBuffer) {
         appendOrDash(entry, .client, to: &line)
         line.append(" - - [")
         time.appendCommonLog(to: &line)

@@ -67,7 +67,7 @@ package struct LineStyle: Sendable {
 
     /// Appends one line, newline included.
     package func append(
-        time: Timestamp, level: Logger.Level, label: String, message: String, fields: Logger.Metadata,
+        time: LogTime, level: Logger.Level, label: String, message: String, fields: Logger.Metadata,
         to line: inout ByteBuffer
     ) {
         switch format {
@@ -80,7 +80,7 @@ package struct LineStyle: Sendable {
     private static let ownKeys: Set<String> = ["time", "level", "node_id", "mode", "logger", "message"]
 
     private func appendJSON(
-        _ time: Timestamp, _ level: Logger.Level, _ label: String, _ message: String,
+        _ time: LogTime, _ level: Logger.Level, _ label: String, _ message: String,
         _ fields: Logger.Metadata,
         to line: inout ByteBuffer
     ) {
@@ -144,7 +144,7 @@ package struct LineStyle: Sendable {
     }
 
     private func appendText(
-        _ time: Timestamp, _ level: Logger.Level, _ label: String, _ message: String,
+        _ time: LogTime, _ level: Logger.Level, _ label: String, _ message: String,
         _ fields: Logger.Metadata,
         to line: inout ByteBuffer
     ) {

@@ -2,7 +2,7 @@ import Bytes
 import Glibc
 
 /// A wall-clock instant taken apart in UTC (proleptic Gregorian), for the forms that logs need.
-package struct Timestamp: Sendable, Equatable {
+package struct LogTime: Sendable, Equatable {
     package let year: Int
     package let month: Int
     package let day: Int
@@ -12,10 +12,10 @@ package struct Timestamp: Sendable, Equatable {
     package let millisecond: Int
 
     /// The current time.
-    package static func now() -> Timestamp {
+    package static func now() -> LogTime {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
-        return Timestamp(unixSeconds: Int(time.tv_sec), millisecond: Int(time.tv_nsec) / 1_000_000)
+        return LogTime(unixSeconds: Int(time.tv_sec), millisecond: Int(time.tv_nsec) / 1_000_000)
     }
 
     /// The instant `unixSeconds` after 1970-01-01T00:00:00Z.
@@ -50,7 +50,7 @@ package struct Timestamp: Sendable, Equatable {
     package func appendCommonLog(to buffer: inout ByteBuffer) {
         buffer.appendPadded(day, width: 2)
         buffer.append(byte: UInt8(ascii: "/"))
-        buffer.append(Timestamp.monthNames[month - 1])
+        buffer.append(LogTime.monthNames[month - 1])
         buffer.append(byte: UInt8(ascii: "/"))
         buffer.appendPadded(year, width: 4)
         buffer.append(byte: UInt8(ascii: ":"))
