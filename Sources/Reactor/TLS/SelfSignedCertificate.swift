@@ -22,9 +22,12 @@ package struct SelfSignedCertificate: Sendable {
     package static func make(
         names: [String], addresses: [String] = [], days: Int = 397
     ) throws(Failure) -> SelfSignedCertificate {
-        guard let first = names.first ?? addresses.first else { throw Failure(description: "a certificate needs a name") }
+        guard let first = names.first ?? addresses.first else {
+            throw Failure(description: "a certificate needs a name")
+        }
         guard names.allSatisfy(isName), addresses.allSatisfy(isAddress) else {
-            throw Failure(description: "not a DNS name or address: \((names + addresses).joined(separator: ", "))")
+            throw Failure(
+                description: "not a DNS name or address: \((names + addresses).joined(separator: ", "))")
         }
         guard let key = trivet_EVP_EC_gen("P-256") else { throw failure("EVP_EC_gen") }
         defer { EVP_PKEY_free(key) }
@@ -38,7 +41,9 @@ package struct SelfSignedCertificate: Sendable {
         X509_gmtime_adj(X509_getm_notAfter(certificate), days * 86_400)
         X509_set_pubkey(certificate, key)
         let subject = X509_get_subject_name(certificate)
-        guard X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, String(first.prefix(64)), -1, -1, 0) == 1,
+        guard
+            X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, String(first.prefix(64)), -1, -1, 0)
+                == 1,
             X509_set_issuer_name(certificate, subject) == 1
         else { throw failure("X509_NAME") }
         let alternatives = names.map { "DNS:" + $0 } + addresses.map { "IP:" + $0 }
@@ -103,7 +108,9 @@ package struct SelfSignedCertificate: Sendable {
     private static func add(_ kind: Int32, _ value: String, to certificate: OpaquePointer) throws(Failure) {
         var context = X509V3_CTX()
         X509V3_set_ctx(&context, certificate, certificate, nil, nil, 0)
-        guard let extended = X509V3_EXT_conf_nid(nil, &context, kind, value) else { throw failure("extension \(value)") }
+        guard let extended = X509V3_EXT_conf_nid(nil, &context, kind, value) else {
+            throw failure("extension \(value)")
+        }
         defer { X509_EXTENSION_free(extended) }
         guard X509_add_ext(certificate, extended, -1) == 1 else { throw failure("extension \(value)") }
     }
@@ -121,8 +128,11 @@ package struct SelfSignedCertificate: Sendable {
         let temporary = "\(path).\(getpid())"
         unlink(temporary)
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-        guard descriptor >= 0 else { throw Failure(description: "\(path): \(String(cString: strerror(errno)))") }
-        let written = Glibc.write(descriptor, content, content.count) == content.count && fsync(descriptor) == 0
+        guard descriptor >= 0 else {
+            throw Failure(description: "\(path): \(String(cString: strerror(errno)))")
+        }
+        let written =
+            Glibc.write(descriptor, content, content.count) == content.count && fsync(descriptor) == 0
         close(descriptor)
         guard written, rename(temporary, path) == 0 else {
             let why = String(cString: strerror(errno))

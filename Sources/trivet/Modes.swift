@@ -1,0 +1,33 @@
+import Glibc
+import Logging
+import Settings
+
+/// Where the command line meets the modes: one function each, which runs until the process is asked to stop and returns the
+/// exit code. The log is set up and `signals` are blocked before they are called.
+enum Modes {
+    /// Taken by `Signals.wait`, never by a handler.
+    static let signals = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]
+
+    static let logger = Logger(label: "trivet")
+
+    static func runAPI(_ configuration: APIConfiguration) throws -> Int32 {
+        logger.critical("the api is not part of this build")
+        return TrivetExit.unavailable
+    }
+
+    static func runWorker(_ configuration: WorkerConfiguration) throws -> Int32 {
+        logger.critical("the worker is not part of this build")
+        return TrivetExit.unavailable
+    }
+
+    static func runBalancer(_ configuration: BalancerConfiguration) throws -> Int32 {
+        logger.critical("the balancer is not part of this build")
+        return TrivetExit.unavailable
+    }
+
+    /// Brings the database's schema up to date and says what it did, one line per migration.
+    static func migrate(databaseURL: ServiceURL, say: (String) -> Void) throws -> Int32 {
+        logger.critical("migrations are not part of this build")
+        return TrivetExit.unavailable
+    }
+}

@@ -1,0 +1,4 @@
+/// The version of this executable.
+enum TrivetVersion {
+    static let current = "0.1.0"
+}

@@ -1,0 +1,110 @@
+import Glibc
+
+/// One process of the stack, across its restarts.
+final class Child {
+    /// Where it is in its life.
+    enum State: Equatable {
+        /// Started, not yet answering.
+        case starting
+        /// Answers.
+        case ready
+        /// Ended; to be started again at a moment of the monotonic clock.
+        case waiting(untilMs: Int)
+        /// Asked to end, or ended for good.
+        case stopping
+        case stopped
+
+        var text: String {
+            switch self {
+            case .starting: "starting"
+            case .ready: "ready"
+            case .waiting: "restarting"
+            case .stopping: "stopping"
+            case .stopped: "stopped"
+            }
+        }
+    }
+
+    let name: String
+    let kind: String
+    /// Where it is reached, for people.
+    let address: String
+    let program: Program
+    /// The signal that asks it to end in good order, and the one that ends it at once.
+    let stopSignal: Int32
+    let abortSignal: Int32
+    /// True when it answers as it should.
+    let isAnswering: () -> Bool
+
+    private(set) var state = State.stopped
+    private(set) var pid: pid_t = 0
+    private(set) var restarts = 0
+    /// Ends in a row before it ever answered.
+    private(set) var failedStarts = 0
+    private var startedMs = 0
+
+    init(
+        name: String, kind: String, address: String, program: Program, stopSignal: Int32 = SIGTERM,
+        abortSignal: Int32 = SIGKILL, isAnswering: @escaping () -> Bool
+    ) {
+        self.name = name
+        self.kind = kind
+        self.address = address
+        self.program = program
+        self.stopSignal = stopSignal
+        self.abortSignal = abortSignal
+        self.isAnswering = isAnswering
+    }
+
+    var isAlive: Bool { pid > 0 }
+
+    func start() throws(UpFailure) {
+        pid = try program.start()
+        startedMs = Clock.nowMs
+        state = .starting
+    }
+
+    /// Asks whether it answers by now, when that is not known yet. True when it has just become ready.
+    func checkReady() -> Bool {
+        guard state == .starting, isAlive, isAnswering() else { return false }
+        state = .ready
+        failedStarts = 0
+        return true
+    }
+
+    /// Starts it again when it is time to. True when it did.
+    func restartIfDue() throws(UpFailure) -> Bool {
+        guard case .waiting(let untilMs) = state, Clock.nowMs >= untilMs else { return false }
+        restarts += 1
+        try start()
+        return true
+    }
+
+    /// It has ended by itself, with `status` of wait(2). Returns a line that says how, and what happens now.
+    func ended(_ status: ExitStatus) -> String {
+        let wasReady = state == .ready
+        let ranMs = Clock.nowMs - startedMs
+        pid = 0
+        if state == .stopping || state == .stopped {
+            state = .stopped
+            return "\(name) \(status)"
+        }
+        if wasReady && ranMs > 5000 { failedStarts = 0 } else { failedStarts += 1 }
+        // 0.1, 0.2, 0.4 … 10 s: at once after a good life, so that `kill -TERM` of a node is a restart without a gap.
+        let delayMs = failedStarts == 0 ? 0 : min(10_000, 100 << min(failedStarts - 1, 7))
+        state = .waiting(untilMs: Clock.nowMs + delayMs)
+        let when = delayMs == 0 ? "now" : "in \(Double(delayMs) / 1000) s"
+        return "\(name) \(status); starting it again \(when)"
+    }
+
+    /// Asks it to end, in good order or at once.
+    func stop(atOnce: Bool = false) {
+        state = isAlive ? .stopping : .stopped
+        if isAlive { kill(pid, atOnce ? abortSignal : stopSignal) }
+    }
+
+    /// Ends it by force.
+    func kill9() {
+        if isAlive { kill(pid, SIGKILL) }
+    }
+}
