@@ -11,8 +11,10 @@ let settings: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
-func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+func library(_ name: String, _ dependencies: [Target.Dependency], embedding folder: String? = nil) -> Target {
+    .target(
+        name: name, dependencies: dependencies, resources: folder.map { [.embedInCode($0)] } ?? [],
+        swiftSettings: settings)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -54,7 +56,7 @@ let package = Package(
 
         // Domain.
         library("Cluster", ["CLinux", "Bytes", "Reactor", "Telemetry", "Redis", logging]),
-        library("Jobs", ["Bytes", "Reactor", "Telemetry", "Redis"]),
+        library("Jobs", ["Bytes", "Reactor", "Telemetry", "Redis"], embedding: "Scripts"),
 
         // The environment, read and validated: one struct per mode. Named so because swift-configuration's module is `Configuration`.
         library("Settings", ["CLinux", "Telemetry", logging]),
@@ -64,13 +66,13 @@ let package = Package(
             "API",
             [
                 "COpenSSL", "CArgon2", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer",
-                "Cluster", "Jobs", "Settings",
-            ]),
+                "Cluster", "Jobs", "Settings", logging,
+            ], embedding: "Migrations"),
         library(
             "Worker",
             [
                 "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPClient", "HTTPServer", "Cluster", "Jobs",
-                "Settings",
+                "Settings", logging,
             ]),
         library(
             "Balancer",
@@ -95,15 +97,17 @@ let package = Package(
         tests("HTTPWire", ["HTTPWire", "Bytes"]),
         tests("Reactor", ["Reactor", "Bytes", "CLinux", "COpenSSL", "TestSupport"]),
         tests("Telemetry", ["Telemetry", "Reactor", "Bytes", logging]),
-        tests("Redis", ["Redis", "Reactor", "TestSupport"]),
-        tests("Postgres", ["Postgres", "Reactor", "TestSupport"]),
+        tests("Redis", ["Redis", "Reactor", "TestSupport", logging]),
+        tests("Postgres", ["Postgres", "Reactor", "TestSupport", logging]),
         tests("HTTPClient", ["HTTPClient", "HTTPServer", "HTTPWire", "Reactor", "TestSupport"]),
         tests("HTTPServer", ["HTTPServer", "HTTPWire", "Reactor", "TestSupport"]),
-        tests("Cluster", ["Cluster", "Redis", "Reactor", "TestSupport"]),
-        tests("Jobs", ["Jobs", "Redis", "Reactor", "TestSupport"]),
+        tests("Cluster", ["Cluster", "Redis", "Reactor", "TestSupport", logging]),
+        tests("Jobs", ["Jobs", "Bytes", "Redis", "Reactor", "TestSupport", logging]),
         tests("Settings", ["Settings", "Telemetry"]),
-        tests("API", ["API", "TestSupport"]),
-        tests("Worker", ["Worker", "TestSupport"]),
+        tests("API", ["API", "Bytes", "Postgres", "Reactor", "Redis", "Settings", "Telemetry", "TestSupport", logging]),
+        tests(
+            "Worker",
+            ["Worker", "API", "Bytes", "Jobs", "Postgres", "Reactor", "Redis", "Settings", "Telemetry", "TestSupport", logging]),
         tests("Balancer", ["Balancer", "HTTPWire", "Reactor", "TestSupport"]),
         tests("EndToEnd", ["TestSupport"]),
     ]

@@ -10,6 +10,8 @@ package struct RedisConfiguration: Sendable {
     package var backoffMaxMs = 2000
     /// Commands that may be under way or wait at the same time; one more fails with `.overloaded`.
     package var commandLimit = 10_000
+    /// Bytes that may wait to be sent; one more command fails with `.overloaded`.
+    package var outboundLimitBytes = 64 << 20
     /// How long a command may stay unanswered beyond its deadline before its connection counts as dead.
     package var stallGraceMs = 1000
     /// A subscription that hears nothing for this long asks with PING, and reconnects when that is not answered in as long again.

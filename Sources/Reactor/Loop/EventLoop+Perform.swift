@@ -1,6 +1,15 @@
 extension EventLoop {
-    /// Runs `body` on the loop and waits for its result; for code that is not on a loop, such as tests and commands.
+    /// Runs `body` on this loop and returns its result to the caller, wherever that is.
+    /// - Throws: what `body` throws.
     package func perform<T: Sendable>(_ body: @escaping @Sendable () async throws -> T) async throws -> T {
-        try await Task(executorPreference: self) { try await body() }.value
+        try await withCheckedThrowingContinuation { continuation in
+            spawn {
+                do {
+                    continuation.resume(returning: try await body())
+                } catch {
+                    continuation.resume(throwing: error)
+                }
+            }
+        }
     }
 }

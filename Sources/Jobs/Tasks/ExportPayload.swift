@@ -1,0 +1,14 @@
+import Bytes
+
+/// What the task `records.export` writes into a file: `{collection}`, the owner's records of it.
+package struct ExportPayload: Sendable, Equatable {
+    package var collection: String
+
+    /// Reads and checks a payload.
+    package init(_ value: JSONValue) throws(InvalidPayload) {
+        var reader = try PayloadReader(value)
+        collection = reader.text("collection") ?? ""
+        if !CollectionName.isValid(collection) { reader.refuse("collection", CollectionName.rule) }
+        try reader.finish()
+    }
+}

@@ -1,0 +1,222 @@
+import Postgres
+import Reactor
+import TestSupport
+import Testing
+
+@Suite("PostgreSQL pool")
+struct PostgresPoolTests {
+    @Test("it works over TCP with a password and over a Unix socket", arguments: [true, false])
+    func transports(unix: Bool) async throws {
+        let postgres = try TestPostgres.shared()
+        try await PostgresFixture(unix ? postgres.unixURL() : postgres.url()).run { pool async throws in
+            #expect(try await pool.int(echo, [42], column: "value") == 42)
+        }
+    }
+
+    @Test("a wrong password fails at once with a reason")
+    func authentication() async throws {
+        let postgres = try TestPostgres.shared()
+        try await PostgresFixture(postgres.url(password: "wrong")).run { pool async throws in
+            let (error, seconds) = try await failure { try await pool.query(selectOne) }
+            #expect(error.kind == .unavailable && error.message.contains("password authentication failed"))
+            #expect(error.isRetrySafe && error.isOutage && seconds < 2)
+        }
+    }
+
+    @Test("the errors of some queries do not hit their neighbours in the pipeline")
+    func pipeline() async throws {
+        let postgres = try TestPostgres.shared()
+        try await PostgresFixture(postgres.unixURL()) { $0.poolSize = 1 }.run { pool async throws in
+            let right = try await withThrowingTaskGroup(of: Bool.self) { group in
+                for index in 0..<300 {
+                    group.addTask(executorPreference: pool.loop) {
+                        guard index % 3 == 0 else {
+                            return try await pool.int(echo, [.int(index)], column: "value") == index
+                        }
+                        let (error, _) = try await failure { try await pool.query(divide, [0]) }
+                        return error.sqlState == "22012" && error.side == .caller && error.isRetrySafe
+                    }
+                }
+                return try await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+            }
+            #expect(right == 300)
+            #expect(pool.connectionCount == 1)
+        }
+    }
+
+    @Test("a statement is prepared once per connection, one that is wrong can be used again")
+    func prepare() async throws {
+        let postgres = try TestPostgres.shared()
+        let database = try postgres.makeDatabase()
+        try await PostgresFixture(postgres.unixURL(database: database)) { $0.poolSize = 1 }.run {
+            pool async throws in
+            for _ in 0..<3 { try await pool.query(selectOne) }
+            let prepared = Statement(
+                "prepared", "SELECT count(*) AS count FROM pg_prepared_statements WHERE name = $1")
+            #expect(try await pool.int(prepared, ["select_one"], column: "count") == 1)
+            for _ in 0..<2 {
+                let (error, _) = try await failure { try await pool.query(countItems) }
+                #expect(error.sqlState == "42P01")
+            }
+            try postgres.psql("CREATE TABLE items (id bigint)", database: database)
+            #expect(try await pool.int(countItems, column: "count") == 0)
+        }
+    }
+
+    @Test("a statement whose columns a migration changed is prepared anew")
+    func changedColumns() async throws {
+        let postgres = try TestPostgres.shared()
+        let database = try postgres.makeDatabase()
+        try postgres.psql("CREATE TABLE items (id bigint); INSERT INTO items VALUES (7)", database: database)
+        try await PostgresFixture(postgres.unixURL(database: database)) { $0.poolSize = 1 }.run {
+            pool async throws in
+            let all = Statement("all_items", "SELECT * FROM items")
+            #expect(try await pool.int(all, column: "id") == 7)
+            try postgres.psql("ALTER TABLE items ADD name text DEFAULT 'x'", database: database)
+            #expect(try await pool.query(all)[0].get("name", as: String.self) == "x")
+        }
+    }
+
+    @Test("a violated constraint is named")
+    func constraint() async throws {
+        let postgres = try TestPostgres.shared()
+        let database = try postgres.makeDatabase()
+        try postgres.psql(
+            "CREATE TABLE items (id bigint CONSTRAINT items_key PRIMARY KEY)", database: database)
+        try await PostgresFixture(postgres.unixURL(database: database)).run { pool async throws in
+            #expect(try await pool.query(addItem, [1]).affectedCount == 1)
+            let (error, _) = try await failure { try await pool.query(addItem, [1]) }
+            #expect(error.isUniqueViolation && error.constraint == "items_key" && error.table == "items")
+        }
+    }
+
+    @Test(
+        "a query that takes too long fails at its deadline, is cancelled at the server, and its neighbours survive"
+    )
+    func cancellation() async throws {
+        let postgres = try TestPostgres.shared()
+        let database = try postgres.makeDatabase()
+        try await PostgresFixture(postgres.unixURL(database: database)) { $0.poolSize = 1 }.run {
+            pool async throws in
+            try await pool.query(selectOne)
+            async let neighbour = pool.int(echo, [5], column: "value")
+            let (error, seconds) = try await failure { try await pool.query(sleep, [30.0], timeoutMs: 300) }
+            #expect(error.kind == .timeout && seconds >= 0.29 && seconds < 1)
+            #expect(try await neighbour == 5)
+            #expect(try await pool.int(echo, [6], column: "value") == 6)
+            let running =
+                "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
+            try await eventually("the server has stopped it") {
+                try postgres.psql(running + " AND datname = '\(database)'") == "0"
+            }
+        }
+    }
+
+    @Test(
+        "a query behind a slow one in the same pipeline gets its result, although the slow one is cancelled")
+    func behindTheSlow() async throws {
+        let postgres = try TestPostgres.shared()
+        try await PostgresFixture(postgres.unixURL()) { $0.poolSize = 1 }.run { pool async throws in
+            try await pool.query(selectOne)
+            let pid = try await pool.int(selectPID, column: "pid")
+            let slow = pool.loop.spawn { _ = try? await pool.query(sleep, [30.0], timeoutMs: 200) }
+            #expect(try await pool.int(echo, [9], column: "value") == 9)
+            await slow.value
+            #expect(try await pool.int(selectPID, column: "pid") == pid, "the connection was kept")
+        }
+    }
+
+    @Test("a server that does not answer: calls fail at their deadline; it is used again when it answers")
+    func frozen() async throws {
+        let postgres = try TestPostgres()
+        try await PostgresFixture(postgres.url()) {
+            $0.queryTimeoutMs = 300
+            $0.connectTimeoutMs = 300
+            $0.cancelGraceMs = 200
+        }.run { pool async throws in
+            try await pool.query(selectOne)
+            postgres.freeze()
+            for _ in 0..<5 {
+                let (error, seconds) = try await failure { try await pool.query(selectOne) }
+                #expect(error.isOutage && seconds < 0.8)
+            }
+            postgres.thaw()
+            try await eventually("it works again") { try await pool.int(echo, [1], column: "value") == 1 }
+        }
+    }
+
+    @Test("while the server is away calls fail quickly with .unavailable; it is used again when it is back")
+    func restart() async throws {
+        let postgres = try TestPostgres()
+        try await PostgresFixture(postgres.url()).run { pool async throws in
+            try await pool.query(selectOne)
+            try postgres.stop()
+            try await eventually("the loss is noticed") { pool.connectionCount == 0 }
+            for _ in 0..<10 {
+                let (error, seconds) = try await failure { try await pool.query(addItem, [1]) }
+                #expect(error.kind == .unavailable && error.isRetrySafe && seconds < 0.5)
+                let (inTransaction, _) = try await failure { try await pool.transaction { _ in () } }
+                #expect(inTransaction.kind == .unavailable)
+            }
+            try postgres.start()
+            try await eventually("it comes back by itself") { pool.connectionCount > 0 }
+            try await pool.query(selectOne)
+        }
+    }
+
+    @Test(
+        "a backend that is terminated: reads are repeated, writes say that they were lost, the pool goes on")
+    func terminated() async throws {
+        let postgres = try TestPostgres.shared()
+        let database = try postgres.makeDatabase()
+        try await PostgresFixture(postgres.unixURL(database: database)) { $0.poolSize = 1 }.run {
+            pool async throws in
+            let slowRead = Statement(
+                "slow_read", readOnly: true, "SELECT pg_sleep(0.3)::text, 3::bigint AS value")
+            let killAll =
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '\(database)'"
+            pool.loop.makeTimer { _ = try? postgres.psql(killAll) }.arm(afterNs: 150_000_000)
+            #expect(try await pool.int(slowRead, column: "value") == 3)
+            pool.loop.makeTimer { _ = try? postgres.psql(killAll) }.arm(afterNs: 150_000_000)
+            let (error, _) = try await failure { try await pool.query(sleep, [1.0]) }
+            #expect(error.kind == .connectionLost && error.sqlState == "57P01" && !error.isRetrySafe)
+            try await pool.query(selectOne)
+        }
+    }
+
+    @Test("a host that does not exist fails within the deadline")
+    func unknownHost() async throws {
+        try await PostgresFixture("postgres://a@no-such-host.invalid/b").run { pool async throws in
+            let (error, seconds) = try await failure { try await pool.query(selectOne) }
+            #expect(error.kind == .unavailable && seconds < 3.5)
+        }
+    }
+
+    @Test("a large result arrives whole, and large parameters are sent whole")
+    func large() async throws {
+        let postgres = try TestPostgres.shared()
+        try await PostgresFixture(postgres.url()).run { pool async throws in
+            let rows = try await pool.query(
+                Statement(
+                    "large", "SELECT i::bigint AS i, repeat('x', 100) AS t FROM generate_series(1, $1::int) i"
+                ),
+                [50_000])
+            #expect(rows.count == 50_000)
+            #expect(try rows[49_999].get("i", as: Int.self) == 50_000)
+            let bytes = [UInt8](repeating: 7, count: 8 << 20)
+            let length = Statement("length", "SELECT length($1::bytea)::bigint AS n")
+            #expect(try await pool.query(length, [.bytes(bytes)])[0].get("n", as: Int.self) == bytes.count)
+        }
+    }
+
+    @Test("after close everything fails with .closed")
+    func closed() async throws {
+        let postgres = try TestPostgres.shared()
+        try await PostgresFixture(postgres.unixURL()).run { pool async throws in
+            try await pool.query(selectOne)
+            pool.close()
+            let (error, _) = try await failure { try await pool.query(selectOne) }
+            #expect(error.kind == .closed)
+        }
+    }
+}
