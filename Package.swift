@@ -110,5 +110,6 @@ let package = Package(
             ["Worker", "API", "Bytes", "Jobs", "Postgres", "Reactor", "Redis", "Settings", "Telemetry", "TestSupport", logging]),
         tests("Balancer", ["Balancer", "HTTPWire", "Reactor", "TestSupport"]),
         tests("EndToEnd", ["TestSupport"]),
+        tests("House", []),
     ]
 )
