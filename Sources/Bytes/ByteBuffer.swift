@@ -1,9 +1,10 @@
 import Glibc
 
-/// A growable run of bytes with a reader and a writer: received bytes wait here to be parsed, serialized ones to be sent.
+/// A growable run of bytes with a reader and a writer: received bytes wait here to be parsed, serialized ones
+/// to be sent.
 ///
-/// Invariant: `0 <= reader <= writer <= capacity`; the bytes in `[reader, writer)` are initialised. The memory belongs to
-/// the buffer alone and is freed with it.
+/// Invariant: `0 <= reader <= writer <= capacity`; the bytes in `[reader, writer)` are initialised. The
+/// memory belongs to the buffer alone and is freed with it.
 package struct ByteBuffer: ~Copyable {
     private var base: UnsafeMutableRawPointer?
     private var capacity: Int
@@ -12,6 +13,7 @@ package struct ByteBuffer: ~Copyable {
 
     /// An empty buffer. No memory is taken before the first byte unless `capacity` asks for it.
     package init(capacity: Int = 0) {
+        precondition(capacity >= 0, "ByteBuffer: a negative capacity")
         self.capacity = capacity
         base = capacity > 0 ? .allocate(byteCount: capacity, alignment: 16) : nil
     }
@@ -46,7 +48,9 @@ package struct ByteBuffer: ~Copyable {
 
     /// Gives `body` the readable bytes; the pointer must not leave it.
     @inline(__always)
-    package func withReadableBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
+    package func withReadableBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E)
+        -> R
+    {
         try body(unsafeReadable)
     }
 
@@ -71,7 +75,8 @@ package struct ByteBuffer: ~Copyable {
 
     /// Drops the last `count` readable bytes. Traps when there are fewer.
     package mutating func removeLast(_ count: Int) {
-        precondition(count >= 0 && count <= writer - reader, "ByteBuffer: removeLast beyond the readable bytes")
+        precondition(
+            count >= 0 && count <= writer - reader, "ByteBuffer: removeLast beyond the readable bytes")
         writer -= count
     }
 
@@ -89,7 +94,8 @@ package struct ByteBuffer: ~Copyable {
         removeAll()
     }
 
-    /// Makes room for `count` more bytes: by moving what is readable to the front when that is enough, else by growing.
+    /// Makes room for `count` more bytes: by moving what is readable to the front when that is enough, else
+    /// by growing.
     @inline(__always)
     package mutating func reserve(_ count: Int) {
         if capacity - writer < count { makeRoom(count) }
@@ -114,7 +120,8 @@ package struct ByteBuffer: ~Copyable {
         writer = used
     }
 
-    /// Lets `body` write into at least `minimum` bytes of free room; it returns how many it wrote, and so does this.
+    /// Lets `body` write into at least `minimum` bytes of free room; it returns how many it wrote, and so
+    /// does this.
     @inline(__always)
     @discardableResult
     package mutating func withUninitializedBytes<E: Error>(
@@ -123,7 +130,8 @@ package struct ByteBuffer: ~Copyable {
         reserve(minimum)
         guard let base else { return 0 }
         let written = try body(UnsafeMutableRawBufferPointer(start: base + writer, count: capacity - writer))
-        precondition(written >= 0 && written <= capacity - writer, "ByteBuffer: more written than there was room for")
+        precondition(
+            written >= 0 && written <= capacity - writer, "ByteBuffer: more written than there was room for")
         writer += written
         return written
     }

@@ -17,7 +17,9 @@ struct EchoTests {
             }
             peer.shutdownWrite()
             #expect(try peer.receiveToEnd() == [])
-            try await eventually("the server closes") { try await rig.run { _ in server.scripts[0].closes == 1 } }
+            try await eventually("the server closes") {
+                try await rig.run { _ in server.scripts[0].closes == 1 }
+            }
             #expect(try await rig.run { _ in server.scripts[0].log } == ["connect", "read", "eof", "close"])
         }
     }
@@ -36,7 +38,9 @@ struct EchoTests {
             #expect(seen == (version == TLS1_2_VERSION ? "TLSv1.2" : "TLSv1.3"))
             peer.shutdownWrite()
             #expect(try peer.receiveSome() == [])
-            try await eventually("the server closes") { try await rig.run { _ in server.scripts[0].closes == 1 } }
+            try await eventually("the server closes") {
+                try await rig.run { _ in server.scripts[0].closes == 1 }
+            }
             #expect(try await rig.run { _ in server.scripts[0].error?.description } == nil)
         }
     }
@@ -76,7 +80,9 @@ struct EchoTests {
                 let sent = pattern(1 << 17)
                 for _ in 0..<400 {
                     try peer.send(sent)
-                    guard try peer.receive(sent.count) == sent else { throw TestFailure("bytes came back changed") }
+                    guard try peer.receive(sent.count) == sent else {
+                        throw TestFailure("bytes came back changed")
+                    }
                 }
             }
         }
@@ -86,20 +92,32 @@ struct EchoTests {
     func many(overTLS: Bool) async throws {
         let certificate = try TestCertificate()
         try await Rig.with(2) { rig in
-            let first = try await rig.serve(on: 0, tls: overTLS ? certificate.server : nil) { script, _ in script.echo() }
-            let second = try await rig.serve(on: 1, tls: overTLS ? certificate.server : nil) { script, _ in script.echo() }
+            let first = try await rig.serve(on: 0, tls: overTLS ? certificate.server : nil) { script, _ in
+                script.echo()
+            }
+            let second = try await rig.serve(on: 1, tls: overTLS ? certificate.server : nil) { script, _ in
+                script.echo()
+            }
             try await onThread {
                 var plain: [Peer] = []
                 var secure: [TLSPeer] = []
                 for index in 0..<300 {
                     let port = index % 2 == 0 ? first.port : second.port
-                    if overTLS { secure.append(try TLSPeer(port: port)) } else { plain.append(try Peer(port: port)) }
+                    if overTLS {
+                        secure.append(try TLSPeer(port: port))
+                    } else {
+                        plain.append(try Peer(port: port))
+                    }
                 }
                 for round in 0..<3 {
                     for peer in plain { try peer.send("round \(round)") }
                     for peer in secure { try peer.send("round \(round)") }
-                    for peer in plain { guard try peer.receiveText(7) == "round \(round)" else { throw TestFailure("lost") } }
-                    for peer in secure { guard try peer.receiveText(7) == "round \(round)" else { throw TestFailure("lost") } }
+                    for peer in plain {
+                        guard try peer.receiveText(7) == "round \(round)" else { throw TestFailure("lost") }
+                    }
+                    for peer in secure {
+                        guard try peer.receiveText(7) == "round \(round)" else { throw TestFailure("lost") }
+                    }
                 }
             }
             let served = try await rig.run(on: 0) { _ in first.channels.count }

@@ -18,7 +18,9 @@ package final class BlockingPool: @unchecked Sendable {
     private let queueLimit: Int
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let news = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    private var queue: [@Sendable () -> Void] = []
+    // Work comes in at the end of one and leaves from the end of the other, which holds it turned round.
+    private var incoming: [@Sendable () -> Void] = []
+    private var outgoing: [@Sendable () -> Void] = []
 
     /// A pool that lives as long as the process.
     package init(threads: Int, queueLimit: Int) {
@@ -35,16 +37,17 @@ package final class BlockingPool: @unchecked Sendable {
     /// - Throws: `BlockingPoolError.full`, or what `body` throws.
     package func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<T, any Error>) in
-            let accepted = enqueue { continuation.resume(with: Result { try body() }) }
+            let accepted = submit { continuation.resume(with: Result { try body() }) }
             if !accepted { continuation.resume(throwing: BlockingPoolError.full) }
         }
     }
 
-    private func enqueue(_ body: @escaping @Sendable () -> Void) -> Bool {
+    /// Runs `body` on a thread of the pool; false when the pool is full and it will not run.
+    package func submit(_ body: @escaping @Sendable () -> Void) -> Bool {
         pthread_mutex_lock(lock)
         defer { pthread_mutex_unlock(lock) }
-        guard queue.count < queueLimit else { return false }
-        queue.append(body)
+        guard incoming.count + outgoing.count < queueLimit else { return false }
+        incoming.append(body)
         pthread_cond_signal(news)
         return true
     }
@@ -52,10 +55,14 @@ package final class BlockingPool: @unchecked Sendable {
     private func work() {
         while true {
             pthread_mutex_lock(lock)
-            while queue.isEmpty { pthread_cond_wait(news, lock) }
-            let body = queue.removeFirst()
+            while incoming.isEmpty, outgoing.isEmpty { pthread_cond_wait(news, lock) }
+            if outgoing.isEmpty {
+                swap(&incoming, &outgoing)
+                outgoing.reverse()
+            }
+            let body = outgoing.popLast()
             pthread_mutex_unlock(lock)
-            body()
+            body?()
         }
     }
 }

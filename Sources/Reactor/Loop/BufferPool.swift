@@ -29,7 +29,8 @@ struct BufferPool: ~Copyable {
 }
 
 extension EventLoop {
-    /// An empty buffer of some KiB from the loop's free list. On the loop only; give it back with `returnBuffer`.
+    /// An empty buffer of some KiB from the loop's free list. On the loop only; give it back with
+    /// `returnBuffer`.
     package func takeBuffer() -> ByteBuffer {
         assert(inLoop)
         return buffers.take()

@@ -27,4 +27,6 @@ package final class Descriptor: EventHandler, LoopBound, @unchecked Sendable {
     }
 
     func handle(_ readiness: Readiness) { onReady?(readiness) }
+
+    func loopDidStop() { deregister() }
 }

@@ -6,6 +6,8 @@ import Synchronization
 /// What the loop calls when a registered descriptor has news. Edge-triggered: each piece of news comes once.
 protocol EventHandler: AnyObject {
     func handle(_ readiness: Readiness)
+    /// The loop has stopped for good: let go of the descriptor.
+    func loopDidStop()
 }
 
 /// News about a descriptor.
@@ -18,10 +20,14 @@ package struct Readiness: OptionSet, Sendable {
     /// There is room to write again.
     package static let writable = Readiness(rawValue: EPOLLOUT.rawValue)
     /// The peer has stopped sending, or the connection has failed: read until the end to learn which.
-    package static let hangup = Readiness(rawValue: EPOLLRDHUP.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue)
+    package static let hangup = Readiness(
+        rawValue: EPOLLRDHUP.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue)
+    /// The connection has failed; part of `hangup`.
+    package static let failure = Readiness(rawValue: EPOLLERR.rawValue)
 }
 
-/// A place in the loop's table of descriptors. The generation makes an event for a former owner of the slot fall flat.
+/// A place in the loop's table of descriptors. The generation makes an event for a former owner of the slot
+/// fall flat.
 struct Registration {
     var slot: UInt32
     var generation: UInt32
@@ -30,12 +36,13 @@ struct Registration {
 
 /// One thread's event loop over epoll: descriptors, timers, and the tasks that run on it.
 ///
-/// A wake-up handles, in this order: at most `eventsPerWakeup` events, due timers, what other threads handed in, tasks
-/// that became runnable, and then the end-of-wake-up work (flushing what was written, closing what was closed). Work
-/// that arises meanwhile waits for the next round, so that no connection can keep the others from being served.
+/// A wake-up handles, in this order: at most `eventsPerWakeup` events, due timers, what other threads handed
+/// in, tasks that became runnable, and then the end-of-wake-up work (flushing what was written, closing what
+/// was closed). Work that arises meanwhile waits for the next round, so that no connection can keep the
+/// others from being served.
 ///
-/// `@unchecked Sendable`: confined to its thread as `LoopBound` says; `inbox` is a mutex, `wakeupPending` is atomic,
-/// and the immutable rest is safe to share.
+/// `@unchecked Sendable`: confined to its thread as `LoopBound` says; `inbox` is a mutex, `wakeupPending` is
+/// atomic, and the immutable rest is safe to share.
 package final class EventLoop: TaskExecutor, @unchecked Sendable {
     /// Position among the loops of its group; metrics are kept per index.
     package let index: Int
@@ -46,15 +53,22 @@ package final class EventLoop: TaskExecutor, @unchecked Sendable {
 
     var timers = TimerHeap()
     /// One receive buffer that all channels of the loop borrow while they read; see `Channel`.
-    var receiveScratch = ByteBuffer(capacity: 64 * 1024)
+    var receiveScratch = ByteBuffer(capacity: scratchBytes)
     /// Received TLS records on their way into OpenSSL.
-    let cipherScratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 * 1024, alignment: 16)
+    let cipherScratch = UnsafeMutableRawBufferPointer.allocate(byteCount: scratchBytes, alignment: 16)
+    // 64 KiB: what a bulk transfer finds in the socket at a time; smaller reads cost system calls.
+    static let scratchBytes = 64 * 1024
     var buffers = BufferPool()
-    /// Channels with work at the end of this wake-up.
+    /// Channels with something to send at the end of this wake-up.
     var flushList: [Channel] = []
+    /// Channels that end with this wake-up.
     var closedList: [Channel] = []
     /// Channels that have used up their turn and want another.
     var againList: [Channel] = []
+    // The same lists while they are gone through: what is added meanwhile waits for the next wake-up.
+    private var flushing: [Channel] = []
+    private var havingTurn: [Channel] = []
+    private var deferredNow: [() -> Void] = []
 
     private struct Slot {
         var handler: (any EventHandler)?
@@ -124,7 +138,8 @@ package final class EventLoop: TaskExecutor, @unchecked Sendable {
         deferred.append(body)
     }
 
-    /// Starts a task on the loop. From the loop it runs at once up to its first suspension; from elsewhere, soon.
+    /// Starts a task on the loop. From the loop it runs at once up to its first suspension; from elsewhere,
+    /// soon.
     @discardableResult
     package func spawn(_ body: @escaping @Sendable () async -> Void) -> Task<Void, Never> {
         if inLoop { return Task.immediate(executorPreference: self) { await body() } }
@@ -145,10 +160,14 @@ package final class EventLoop: TaskExecutor, @unchecked Sendable {
     /// A timer that calls `fire` on the loop.
     package func makeTimer(_ fire: @escaping () -> Void) -> LoopTimer { LoopTimer(loop: self, fire: fire) }
 
-    /// Suspends the calling task, which must run on this loop, for `ns` nanoseconds.
+    /// Suspends the calling task for `ns` nanoseconds. Not cut short when the task is cancelled.
     package func sleep(ns: UInt64) async {
         await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-            makeTimer { continuation.resume() }.arm(afterNs: ns)
+            if inLoop {
+                makeTimer { continuation.resume() }.arm(afterNs: ns)
+            } else {
+                submit { self.makeTimer { continuation.resume() }.arm(afterNs: ns) }
+            }
         }
     }
 
@@ -179,7 +198,8 @@ package final class EventLoop: TaskExecutor, @unchecked Sendable {
         return registration
     }
 
-    /// Forgets the descriptor. `fd` is taken out of epoll only when given: closing it does so too, for nothing.
+    /// Forgets the descriptor. `fd` is taken out of epoll only when given: closing it does so too, for
+    /// nothing.
     func deregister(_ registration: Registration, fd: Int32? = nil) {
         let slot = Int(registration.slot)
         precondition(slots[slot].generation == registration.generation, "descriptor deregistered twice")
@@ -197,7 +217,10 @@ package final class EventLoop: TaskExecutor, @unchecked Sendable {
         wakeup()
     }
 
-    /// Runs the loop on the calling thread until `stop()`.
+    /// Runs the loop on the calling thread until `stop()`. Then what is still open is closed (delegates hear
+    /// `channelDidClose` with an error of kind `closed`), the tasks that waited for it get to run, and timers
+    /// are dropped without firing. A stopped loop does not run again, and what is handed to it later never
+    /// runs.
     package func run() {
         trivet_set_current_loop(Unmanaged.passUnretained(self).toOpaque())
         defer { trivet_set_current_loop(nil) }
@@ -215,14 +238,33 @@ package final class EventLoop: TaskExecutor, @unchecked Sendable {
             runTasks()
             endWakeup()
         }
-        endWakeup()
+        windDown()
+    }
+
+    private func windDown() {
+        // Tasks that learn of the end may open something new; 64 rounds are enough for all that do not
+        // insist.
+        for _ in 0..<64 {
+            for slot in slots.indices { slots[slot].handler?.loopDidStop() }
+            takeInbox()
+            runTasks()
+            endWakeup()
+            if !hasWork, slots.allSatisfy({ $0.handler == nil }) { break }
+        }
+        timers.removeAll()
+    }
+
+    private var hasWork: Bool {
+        !runnable.isEmpty || !againList.isEmpty || !flushList.isEmpty || !closedList.isEmpty
+            || !deferred.isEmpty
     }
 
     private func timeoutMs() -> Int32 {
-        if !runnable.isEmpty || !againList.isEmpty || !flushList.isEmpty || !deferred.isEmpty { return 0 }
+        if hasWork { return 0 }
         guard let next = timers.nextNs else { return -1 }
         guard next > nowNs else { return 0 }
-        return Int32(min((next - nowNs + 999_999) / 1_000_000, 60_000))
+        // Rounded up: a timer is never early. A minute at most, which keeps the number small.
+        return Int32((min(next - nowNs, 60_000_000_000) + 999_999) / 1_000_000)
     }
 
     @inline(__always)
@@ -230,18 +272,17 @@ package final class EventLoop: TaskExecutor, @unchecked Sendable {
         let tag = trivet_event_tag(event)
         if tag == Self.wakeupTag { return }
         let slot = Int(UInt32(truncatingIfNeeded: tag))
-        guard slots[slot].generation == UInt32(truncatingIfNeeded: tag >> 32), let handler = slots[slot].handler
+        guard slots[slot].generation == UInt32(truncatingIfNeeded: tag >> 32),
+            let handler = slots[slot].handler
         else { return }
         handler.handle(Readiness(rawValue: trivet_event_mask(event)))
     }
 
     private func takeTurns() {
         guard !againList.isEmpty else { return }
-        var turn: [Channel] = []
-        swap(&turn, &againList)
-        for channel in turn { channel.takeTurn() }
-        turn.removeAll(keepingCapacity: true)
-        if againList.isEmpty { swap(&turn, &againList) }
+        swap(&havingTurn, &againList)
+        for channel in havingTurn { channel.takeTurn() }
+        havingTurn.removeAll(keepingCapacity: true)
     }
 
     private func takeInbox() {
@@ -269,17 +310,17 @@ package final class EventLoop: TaskExecutor, @unchecked Sendable {
 
     private func endWakeup() {
         if !deferred.isEmpty {
-            var bodies: [() -> Void] = []
-            swap(&bodies, &deferred)
-            for body in bodies { body() }
+            swap(&deferredNow, &deferred)
+            for body in deferredNow { body() }
+            deferredNow.removeAll(keepingCapacity: true)
         }
+        if !flushList.isEmpty {
+            swap(&flushing, &flushList)
+            for channel in flushing { channel.flushAtEndOfWakeup() }
+            flushing.removeAll(keepingCapacity: true)
+        }
+        // Who hears of an end may close others: they end in the same round, and there are only so many.
         var index = 0
-        while index < flushList.count {
-            flushList[index].flushAtEndOfWakeup()
-            index += 1
-        }
-        flushList.removeAll(keepingCapacity: true)
-        index = 0
         while index < closedList.count {
             closedList[index].finishClose()
             index += 1

@@ -16,13 +16,20 @@ package final class EventLoopGroup: Sendable {
         for index in 0..<count { loops.append(try EventLoop(index: index)) }
         self.loops = loops
         var threads: [pthread_t] = []
-        for loop in loops {
-            threads.append(try startThread(name: "\(name)-\(loop.index)") { loop.run() })
+        do throws(IOError) {
+            for loop in loops {
+                threads.append(try startThread(name: "\(name)-\(loop.index)") { loop.run() })
+            }
+        } catch {
+            for loop in loops { loop.stop() }
+            for thread in threads { pthread_join(thread, nil) }
+            throw error
         }
         self.threads = Mutex(threads)
     }
 
-    /// Stops all loops and waits for their threads. Not from one of the loops.
+    /// Stops all loops and waits for their threads; `EventLoop.run` says what becomes of what is still open.
+    /// Not from one of the loops.
     package func shutdown() {
         for loop in loops { loop.stop() }
         let running = threads.withLock { threads in

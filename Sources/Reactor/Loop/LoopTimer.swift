@@ -1,8 +1,8 @@
 /// A timer of one event loop, made once and armed again and again.
 ///
-/// Moving the deadline later costs a store: the heap is only told when the old deadline comes up. That is what keeps
-/// idle and request timeouts out of the cost of a request. `invalidate()` when the owner ends: it takes the timer out
-/// of the heap and breaks the reference to the owner.
+/// Moving the deadline later costs a store: the heap is only told when the old deadline comes up. That is
+/// what keeps idle and request timeouts out of the cost of a request. `invalidate()` when the owner ends: it
+/// takes the timer out of the heap and breaks the reference to the owner.
 package final class LoopTimer: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     fileprivate(set) var fire: (() -> Void)?
@@ -17,19 +17,29 @@ package final class LoopTimer: LoopBound, @unchecked Sendable {
     /// True when it will fire.
     package var isArmed: Bool { deadlineNs != .max }
 
-    /// Fires once, `afterNs` nanoseconds after the loop's current wake-up; replaces an earlier deadline.
-    package func arm(afterNs: UInt64) { arm(atNs: loop.nowNs &+ afterNs) }
+    /// Fires once, `afterNs` nanoseconds after the loop's current wake-up began; replaces an earlier
+    /// deadline.
+    package func arm(afterNs: UInt64) {
+        let (sum, overflow) = loop.nowNs.addingReportingOverflow(afterNs)
+        arm(atNs: overflow ? .max : sum)
+    }
 
-    /// Fires once at `atNs` (`CLOCK_MONOTONIC` nanoseconds); replaces an earlier deadline.
+    /// Fires once at `atNs` (`CLOCK_MONOTONIC` nanoseconds), in the next wake-up at the earliest; replaces an
+    /// earlier deadline.
     package func arm(atNs: UInt64) {
         assertInLoop()
         guard fire != nil else { return }
-        deadlineNs = atNs
+        // Later than now: a timer that keeps arming itself for "at once" must not hold the loop. `.max` means
+        // not armed.
+        deadlineNs = min(max(atNs, loop.nowNs + 1), .max - 1)
         loop.timers.place(self)
     }
 
     /// Does not fire until armed again.
-    package func cancel() { deadlineNs = .max }
+    package func cancel() {
+        assertInLoop()
+        deadlineNs = .max
+    }
 
     /// Ends the timer for good.
     package func invalidate() {
@@ -62,6 +72,17 @@ struct TimerHeap {
         } else if timer.deadlineNs < entries[index].atNs {
             entries[index].atNs = timer.deadlineNs
             siftUp(index)
+        }
+    }
+
+    /// Ends all timers without firing them.
+    mutating func removeAll() {
+        let dropped = entries
+        entries = []
+        for entry in dropped {
+            entry.timer.heapIndex = -1
+            entry.timer.deadlineNs = .max
+            entry.timer.fire = nil
         }
     }
 

@@ -6,14 +6,22 @@ package final class Listener: EventHandler, LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     /// The bound address, with the port that the kernel chose when port 0 was asked for.
     package let address: SocketAddress
-    private let fd: Int32
+    /// -1 once closed.
+    private var fd: Int32
     private let tls: TLSServerContext?
     private var registration: Registration?
     private var onAccept: ((Channel) -> Void)?
-    private lazy var pause = loop.makeTimer { [weak self] in self?.acceptAll() }
+    private lazy var pause = loop.makeTimer { [weak self] in self?.acceptTurn() }
+    /// Which file a Unix socket is: another process may have put its own in the same place by the time that
+    /// we stop.
+    private let file: FileIdentity?
 
     // 64 connections a turn: a burst of new ones must not delay the established.
     private static let acceptsPerTurn = 64
+    // More than wait in any backlog; a flood must not keep us from stopping.
+    private static let acceptsAtStop = 65_536
+    // Out of descriptors or memory, others must end first: looking again at once would spin.
+    private static let shortageNs: UInt64 = 50_000_000
 
     /// Binds and listens; `start` begins to accept. From any thread.
     /// - Parameter backlog: how many connections may wait in the kernel.
@@ -23,9 +31,7 @@ package final class Listener: EventHandler, LoopBound, @unchecked Sendable {
     ) throws(IOError) {
         self.loop = loop
         self.tls = tls
-        let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
-        let fd = socket(address.family, type, 0)
-        guard fd >= 0 else { throw IOError(.system(errno), "socket for \(address)") }
+        let fd = try openSocket(for: address)
         if case .unix(let path) = address {
             unlink(path)
         } else {
@@ -34,88 +40,133 @@ package final class Listener: EventHandler, LoopBound, @unchecked Sendable {
             // Accepted sockets inherit it: no system call per connection.
             setOption(fd, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
         }
-        guard address.withSockaddr({ bind(fd, $0, $1) }) == 0 else {
-            let error = IOError(.system(errno), "listening on \(address)")
-            Glibc.close(fd)
-            throw error
+        let (status, code) = address.withSockaddr {
+            (bind(fd, $0, $1) == 0 && listen(fd, backlog) == 0, errno)
         }
-        guard listen(fd, backlog) == 0 else {
-            let error = IOError(.system(errno), "listening on \(address)")
+        guard status else {
             Glibc.close(fd)
-            throw error
+            throw IOError(.system(code), "listening on \(address)")
         }
-        if case .unix = address {
+        if case .unix(let path) = address {
             self.address = address
+            file = FileIdentity(path)
         } else {
             self.address = localAddress(of: fd) ?? address
+            file = nil
         }
         self.fd = fd
     }
 
     deinit {
-        if onAccept == nil { Glibc.close(fd) }
+        if fd >= 0 { Glibc.close(fd) }
     }
 
     /// Begins to accept; `onAccept` gets each connection and sets its delegate. On the loop.
+    /// - Throws: `IOError` when the kernel refuses or the listener was stopped.
     package func start(_ onAccept: @escaping (Channel) -> Void) throws(IOError) {
         assertInLoop()
+        precondition(registration == nil, "a listener is started once")
+        guard fd >= 0 else { throw IOError(.closed, "listening on \(address)") }
         registration = try loop.register(fd, self)
         self.onAccept = onAccept
     }
 
-    /// Accepts what the kernel has completed already, then closes the socket. On the loop.
+    /// Accepts what the kernel has completed already, then closes the socket. On the loop. Also for one that
+    /// was never started.
     package func stop() {
         assertInLoop()
-        guard let registration else { return }
-        acceptAll(bounded: false)
-        pause.invalidate()
-        self.registration = nil
-        loop.deregister(registration)
-        onAccept = nil
-        if case .unix(let path) = address { unlink(path) }
-        // The descriptor is closed by deinit when nobody accepts any more.
-        shutdown(fd, Int32(SHUT_RDWR))
+        acceptAll(atMost: Self.acceptsAtStop)
+        close()
     }
 
-    func handle(_ readiness: Readiness) { acceptAll() }
+    func loopDidStop() { close() }
 
-    private func acceptAll(bounded: Bool = true) {
-        var turn = 0
+    private func close() {
+        guard fd >= 0 else { return }
+        pause.invalidate()
+        if let registration { loop.deregister(registration, fd: fd) }
+        registration = nil
+        onAccept = nil
+        if case .unix(let path) = address, let file, file == FileIdentity(path) { unlink(path) }
+        Glibc.close(fd)
+        fd = -1
+    }
+
+    func handle(_ readiness: Readiness) { acceptTurn() }
+
+    private func acceptTurn() {
+        // More may wait, and the kernel will not say so again: the next wake-up looks.
+        if acceptAll(atMost: Self.acceptsPerTurn) { loop.atEndOfWakeup { [weak self] in self?.acceptTurn() } }
+    }
+
+    /// - Returns: true when the bound was reached and more may wait.
+    @discardableResult
+    private func acceptAll(atMost limit: Int) -> Bool {
+        var accepted = 0
         while let onAccept {
-            if bounded, turn == Self.acceptsPerTurn {
-                pause.arm(afterNs: 0)
-                return
-            }
-            turn += 1
+            if accepted == limit { return true }
             var storage = sockaddr_storage()
             var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-            let accepted = withUnsafeMutablePointer(to: &storage) {
+            let descriptor = withUnsafeMutablePointer(to: &storage) {
                 $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { trivet_accept4(fd, $0, &length) }
             }
-            if accepted < 0 {
+            guard descriptor >= 0 else {
                 switch errno {
                 case EINTR, ECONNABORTED: continue
-                case EAGAIN: return
+                case EAGAIN: return false
                 default:
-                    // Out of descriptors or memory: others must end first. Looking again at once would spin.
-                    pause.arm(afterNs: 50_000_000)
-                    return
+                    pause.arm(afterNs: Self.shortageNs)
+                    return false
                 }
             }
-            adopt(accepted, peer: SocketAddress(&storage), onAccept)
+            accepted += 1
+            adopt(descriptor, peer: SocketAddress(&storage), onAccept)
         }
+        return false
     }
 
-    private func adopt(_ accepted: Int32, peer: SocketAddress?, _ onAccept: (Channel) -> Void) {
+    private func adopt(_ descriptor: Int32, peer: SocketAddress?, _ onAccept: (Channel) -> Void) {
+        let session: TLSSession?
         do throws(IOError) {
-            let session = try tls.map { context throws(IOError) in try TLSSession(server: context) }
-            let channel = Channel(fd: accepted, loop: loop, peer: peer, tls: session)
-            onAccept(channel)
+            session = try tls.map { context throws(IOError) in try TLSSession(server: context) }
+        } catch {
+            Glibc.close(descriptor)
+            return
+        }
+        let channel = Channel(fd: descriptor, loop: loop, peer: peer, tls: session)
+        onAccept(channel)
+        do throws(IOError) {
             try channel.begin(connected: true)
         } catch {
-            Glibc.close(accepted)
+            channel.close(error)
         }
     }
+}
+
+/// Which file a path names.
+private struct FileIdentity: Equatable {
+    private var device: dev_t
+    private var inode: ino_t
+
+    init?(_ path: String) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return nil }
+        device = status.st_dev
+        inode = status.st_ino
+    }
+}
+
+/// A non-blocking socket that fits `address`.
+func openSocket(for address: SocketAddress) throws(IOError) -> Int32 {
+    if case .unix(let path) = address, path.utf8.count > SocketAddress.unixPathLimitBytes {
+        throw IOError(
+            .invalid, "\(address): the path of a socket has at most \(SocketAddress.unixPathLimitBytes) bytes"
+        )
+    }
+    let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+    let fd = socket(address.family, type, 0)
+    guard fd >= 0 else { throw IOError(.system(errno), "socket for \(address)") }
+    return fd
 }
 
 func setOption(_ fd: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {

@@ -24,14 +24,13 @@ package enum Resolver {
         let result = await withUnsafeContinuation {
             (continuation: UnsafeContinuation<Result<[SocketAddress], IOError>, Never>) in
             race.start(continuation, name: name, timeoutMs: timeoutMs)
-            Task.detached {
-                let found: Result<[SocketAddress], IOError>
-                do {
-                    found = try await BlockingPool.shared.run { lookUp(name, port: port) }
-                } catch {
-                    found = .failure(IOError(.overloaded, "resolving \(name): too many look-ups are waiting"))
-                }
+            let accepted = BlockingPool.shared.submit {
+                let found = lookUp(name, port: port)
                 loop.submit { race.finish(found) }
+            }
+            if !accepted {
+                race.finish(
+                    .failure(IOError(.overloaded, "resolving \(name): too many look-ups are waiting")))
             }
         }
         return try result.get()
@@ -74,11 +73,12 @@ private final class ResolveRace: LoopBound, @unchecked Sendable {
     init(loop: EventLoop) { self.loop = loop }
 
     func start(
-        _ continuation: UnsafeContinuation<Result<[SocketAddress], IOError>, Never>, name: String, timeoutMs: Int
+        _ continuation: UnsafeContinuation<Result<[SocketAddress], IOError>, Never>, name: String,
+        timeoutMs: Int
     ) {
         self.continuation = continuation
         let timer = loop.makeTimer { [self] in finish(.failure(IOError(.timeout, "resolving \(name)"))) }
-        timer.arm(afterNs: UInt64(timeoutMs) * 1_000_000)
+        timer.arm(afterNs: UInt64(max(0, timeoutMs)) * 1_000_000)
         self.timer = timer
     }
 

@@ -10,21 +10,18 @@ package enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
     /// A file-system path.
     case unix(String)
 
-    /// Reads `1.2.3.4:80`, `[::1]:80`, `:80` and `*:80` (every address) or `unix:/path`; nil for anything else.
+    /// Reads `1.2.3.4:80`, `[::1]:80`, `:80` and `*:80` (every address) or `unix:/path`; nil for anything
+    /// else.
     package init?(parsing text: String) {
-        if text.hasPrefix("unix:") {
-            let path = String(text.dropFirst(5))
-            guard path.hasPrefix("/"), path.utf8.count < 108 else { return nil }
+        if let path = unixPath(text) {
             self = .unix(path)
             return
         }
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
-            return nil
-        }
-        var host = text[..<colon]
-        if host.isEmpty || host == "*" { host = "0.0.0.0" }
-        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-        guard let address = SocketAddress(numericHost: String(host), port: port) else { return nil }
+        guard let parts = HostAndPort(text) else { return nil }
+        let host = parts.host.isEmpty || parts.host == "*" ? "0.0.0.0" : parts.host
+        guard parts.host.isEmpty || host.contains(":") == parts.hasBrackets,
+            let address = SocketAddress(numericHost: host, port: parts.port)
+        else { return nil }
         self = address
     }
 
@@ -56,7 +53,8 @@ package enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
                 ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
             }
             self = .ipv6(
-                UInt64(bigEndian: halves.0), UInt64(bigEndian: halves.1), port: UInt16(bigEndian: v6.sin6_port),
+                UInt64(bigEndian: halves.0), UInt64(bigEndian: halves.1),
+                port: UInt16(bigEndian: v6.sin6_port),
                 scope: v6.sin6_scope_id)
         case AF_UNIX:
             self = .unix("")
@@ -64,6 +62,9 @@ package enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
             return nil
         }
     }
+
+    /// What `sun_path` holds besides the zero at its end.
+    static let unixPathLimitBytes = 107
 
     /// The address family, as `socket(2)` takes it.
     var family: Int32 {
@@ -146,7 +147,7 @@ package enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
                 return MemoryLayout<sockaddr_in6>.size
             case .unix(let path):
                 raw.storeBytes(of: sa_family_t(AF_UNIX), as: sa_family_t.self)
-                let bytes = Array(path.utf8.prefix(107)) + [0]
+                let bytes = Array(path.utf8.prefix(Self.unixPathLimitBytes)) + [0]
                 for (offset, byte) in bytes.enumerated() { raw[2 + offset] = byte }
                 return 2 + bytes.count
             }
@@ -172,23 +173,45 @@ package enum Endpoint: Hashable, Sendable, CustomStringConvertible {
 
     /// Reads `host:port`, `[v6]:port` or `unix:/path`; nil for anything else.
     package init?(parsing text: String) {
-        if text.hasPrefix("unix:/") {
-            self = .unix(String(text.dropFirst(5)))
+        if let path = unixPath(text) {
+            self = .unix(path)
             return
         }
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0
-        else { return nil }
-        var host = text[..<colon]
-        if host.hasPrefix("["), host.hasSuffix("]") {
-            host = host.dropFirst().dropLast()
-        } else if host.contains(":") {
+        guard let parts = HostAndPort(text), parts.port > 0, parts.host.contains(":") == parts.hasBrackets
+        else {
             return nil
         }
-        let allowed = host.utf8.allSatisfy {
-            ($0 >= 97 && $0 <= 122) || ($0 >= 65 && $0 <= 90) || ($0 >= 48 && $0 <= 58) || $0 == 45 || $0 == 46
+        let allowed = parts.host.utf8.allSatisfy {
+            ($0 >= 97 && $0 <= 122) || ($0 >= 65 && $0 <= 90) || ($0 >= 48 && $0 <= 58) || $0 == 45
+                || $0 == 46
                 || $0 == 95 || $0 == 37
         }
-        guard !host.isEmpty, allowed else { return nil }
-        self = .host(String(host), port: port)
+        // 253 bytes: the longest name that DNS knows.
+        guard !parts.host.isEmpty, parts.host.utf8.count <= 253, allowed else { return nil }
+        self = .host(parts.host, port: parts.port)
     }
+}
+
+/// `host:port`, where brackets around the host are taken off.
+private struct HostAndPort {
+    var host: String
+    var port: UInt16
+    var hasBrackets: Bool
+
+    init?(_ text: String) {
+        guard let colon = text.lastIndex(of: ":") else { return nil }
+        let digits = text[text.index(after: colon)...]
+        guard digits.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }), let port = UInt16(digits) else { return nil }
+        let host = text[..<colon]
+        hasBrackets = host.count > 2 && host.hasPrefix("[") && host.hasSuffix("]")
+        self.host = String(hasBrackets ? host.dropFirst().dropLast() : host)
+        self.port = port
+    }
+}
+
+/// The path of `unix:/path`, when it is one that `sockaddr_un` can hold.
+private func unixPath(_ text: String) -> String? {
+    guard text.hasPrefix("unix:/") else { return nil }
+    let path = String(text.dropFirst(5))
+    return path.utf8.count <= SocketAddress.unixPathLimitBytes && !path.utf8.contains(0) ? path : nil
 }

@@ -38,14 +38,15 @@ package final class TLSClientContext: LoopBound, @unchecked Sendable {
         self.context = context
         _ = trivet_SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION)
         _ = trivet_SSL_CTX_set_mode(context, Int(SSL_MODE_RELEASE_BUFFERS))
-        _ = trivet_SSL_CTX_set_read_ahead(context, 1)
         _ = SSL_CTX_set_options(context, trivet_SSL_OP_NO_RENEGOTIATION | trivet_SSL_OP_NO_COMPRESSION)
         switch configuration.trust {
         case .anyone:
             verifies = false
         case .system:
             verifies = true
-            SSL_CTX_set_default_verify_paths(context)
+            guard SSL_CTX_set_default_verify_paths(context) == 1 else {
+                throw takeTLSError("TLS: the system's authorities")
+            }
         case .file(let path):
             verifies = true
             guard SSL_CTX_load_verify_locations(context, path, nil) == 1 else {
@@ -62,12 +63,23 @@ package final class TLSClientContext: LoopBound, @unchecked Sendable {
     deinit { SSL_CTX_free(context) }
 
     /// Sets the name that the peer must prove, and sends it (RFC 6066 §3) unless it is a numeric address.
-    func prepare(_ ssl: OpaquePointer, serverName: String) {
-        if SocketAddress(numericHost: serverName, port: 0) == nil {
-            _ = trivet_SSL_set_tlsext_host_name(ssl, serverName)
-            if verifies { SSL_set1_host(ssl, serverName) }
-        } else if verifies {
-            X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), serverName)
+    /// - Throws: `IOError` of kind `invalid` when there is no name to prove and not just anyone is trusted.
+    func prepare(_ ssl: OpaquePointer, serverName: String) throws(IOError) {
+        let name = serverName.hasSuffix(".") ? String(serverName.dropLast()) : serverName
+        guard !name.isEmpty else {
+            if verifies { throw IOError(.invalid, "TLS: no name is given that the peer must prove") }
+            return
         }
+        let isNumeric = SocketAddress(numericHost: name, port: 0) != nil
+        var done = true
+        if !isNumeric { done = trivet_SSL_set_tlsext_host_name(ssl, name) == 1 }
+        if verifies {
+            SSL_set_hostflags(ssl, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
+            let set =
+                isNumeric
+                ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) : SSL_set1_host(ssl, name)
+            done = done && set == 1
+        }
+        if !done { throw takeTLSError("TLS: the name \(name) cannot be checked") }
     }
 }

@@ -2,7 +2,8 @@ import CLinux
 import COpenSSL
 import Glibc
 
-/// Keys that encrypt session tickets. Loops (and later processes) that share them resume each other's sessions.
+/// Keys that encrypt session tickets. Loops (and later processes) that share them resume each other's
+/// sessions.
 package struct TLSTicketKeys: Sendable {
     let bytes: [UInt8]
 
@@ -35,7 +36,9 @@ package struct TLSServerConfiguration: Sendable {
     /// Shared by all contexts that are to resume each other's sessions.
     package var ticketKeys: TLSTicketKeys
 
-    package init(certificates: [Certificate], alpn: [String] = ["http/1.1"], ticketKeys: TLSTicketKeys = .random()) {
+    package init(
+        certificates: [Certificate], alpn: [String] = ["http/1.1"], ticketKeys: TLSTicketKeys = .random()
+    ) {
         self.certificates = certificates
         self.alpn = alpn
         self.ticketKeys = ticketKeys
@@ -56,7 +59,9 @@ package final class TLSServerContext: LoopBound, @unchecked Sendable {
         var contexts: [OpaquePointer] = []
         do throws(IOError) {
             for certificate in configuration.certificates {
-                guard let context = SSL_CTX_new(TLS_server_method()) else { throw takeTLSError("TLS context") }
+                guard let context = SSL_CTX_new(TLS_server_method()) else {
+                    throw takeTLSError("TLS context")
+                }
                 contexts.append(context)
                 try Self.load(certificate, into: context)
                 var keys = configuration.ticketKeys.bytes
@@ -86,7 +91,6 @@ package final class TLSServerContext: LoopBound, @unchecked Sendable {
         ERR_clear_error()
         _ = trivet_SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION)
         _ = trivet_SSL_CTX_set_mode(context, Int(SSL_MODE_RELEASE_BUFFERS))
-        _ = trivet_SSL_CTX_set_read_ahead(context, 1)
         _ = SSL_CTX_set_options(
             context,
             trivet_SSL_OP_NO_RENEGOTIATION | trivet_SSL_OP_NO_COMPRESSION
@@ -135,13 +139,14 @@ package final class TLSServerContext: LoopBound, @unchecked Sendable {
 }
 
 private func selectALPN(
-    _ ssl: OpaquePointer?, _ out: UnsafeMutablePointer<UnsafePointer<UInt8>?>?, _ outLength: UnsafeMutablePointer<UInt8>?,
+    _ ssl: OpaquePointer?, _ out: UnsafeMutablePointer<UnsafePointer<UInt8>?>?,
+    _ outLength: UnsafeMutablePointer<UInt8>?,
     _ offered: UnsafePointer<UInt8>?, _ count: UInt32, _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
     guard let argument, let offered, let out, let outLength else { return SSL_TLSEXT_ERR_NOACK }
     let context = Unmanaged<TLSServerContext>.fromOpaque(argument).takeUnretainedValue()
-    // RFC 7301 §3.2 wants an alert when nothing matches; like other servers we answer without ALPN, since clients that
-    // name only protocols we do not know still speak HTTP/1.1.
+    // RFC 7301 §3.2 wants an alert when nothing matches; like other servers we answer without ALPN, since
+    // clients that name only protocols we do not know still speak HTTP/1.1.
     guard let (offset, length) = context.selectProtocol(offered, count) else { return SSL_TLSEXT_ERR_NOACK }
     out.pointee = context.alpnPointer(offset)
     outLength.pointee = UInt8(length)

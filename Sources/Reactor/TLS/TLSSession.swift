@@ -2,10 +2,11 @@ import Bytes
 import COpenSSL
 import Glibc
 
-/// One TLS connection as a pure transformation: records in, plain bytes out, and back. It never touches a socket.
+/// One TLS connection as a pure transformation: records in, plain bytes out, and back. It never touches a
+/// socket.
 ///
-/// Received records are lent to it by `feed`; it reads them through a BIO of its own. Records to send gather in
-/// `output`. So OpenSSL never causes a system call, and one flight is one write.
+/// Received records are lent to it by `feed`; it reads them through a BIO of its own. Records to send gather
+/// in `output`. So OpenSSL never causes a system call, and one flight is one write.
 final class TLSSession {
     enum Step {
         case progress
@@ -23,6 +24,10 @@ final class TLSSession {
     private let ssl: OpaquePointer
     private let wire: UnsafeMutablePointer<Wire>
     private(set) var isEstablished = false
+    /// The peer's close_notify has been read.
+    private(set) var receivedGoodbye = false
+    /// Room for the plain bytes of one record (RFC 8446 §5.1).
+    static let recordBytes = 16 * 1024
     /// Keeps the `SSL_CTX` and what its callbacks point to alive.
     private let context: AnyObject
 
@@ -38,7 +43,7 @@ final class TLSSession {
         context = client
         (ssl, wire) = try Self.open(client.context)
         SSL_set_connect_state(ssl)
-        client.prepare(ssl, serverName: serverName)
+        try client.prepare(ssl, serverName: serverName)
     }
 
     deinit {
@@ -47,9 +52,15 @@ final class TLSSession {
         wire.deallocate()
     }
 
-    private static func open(_ context: OpaquePointer) throws(IOError) -> (OpaquePointer, UnsafeMutablePointer<Wire>) {
+    private static func open(_ context: OpaquePointer) throws(IOError) -> (
+        OpaquePointer, UnsafeMutablePointer<Wire>
+    ) {
         ERR_clear_error()
-        guard let ssl = SSL_new(context), let bio = BIO_new(bioMethod) else { throw takeTLSError("TLS session") }
+        guard let bioMethod, let ssl = SSL_new(context) else { throw takeTLSError("TLS session") }
+        guard let bio = BIO_new(bioMethod) else {
+            SSL_free(ssl)
+            throw takeTLSError("TLS session")
+        }
         let wire = UnsafeMutablePointer<Wire>.allocate(capacity: 1)
         wire.initialize(to: Wire())
         BIO_set_data(bio, wire)
@@ -82,6 +93,14 @@ final class TLSSession {
 
     func withOutput<R>(_ body: (inout ByteBuffer) -> R) -> R { body(&wire.pointee.output) }
 
+    /// Takes the output's memory away, when it has any.
+    func takeOutput() -> ByteBuffer? {
+        guard wire.pointee.output.allocatedCount > 0 else { return nil }
+        var taken = ByteBuffer()
+        swapBuffers(&wire.pointee.output, &taken)
+        return taken
+    }
+
     // MARK: Plain bytes
 
     /// Takes the handshake as far as the input allows.
@@ -96,24 +115,34 @@ final class TLSSession {
     }
 
     /// Decrypts into `buffer` until the input is used up or `buffer` holds `limit` bytes.
-    func read(into buffer: inout ByteBuffer, limit: Int) -> Step {
+    /// - Parameter room: how many bytes `buffer` makes room for at a time.
+    func read(into buffer: inout ByteBuffer, limit: Int, room: Int) -> Step {
         while buffer.count < limit {
             ERR_clear_error()
             var status: Int32 = 0
-            buffer.withUninitializedBytes(minimum: 16 * 1024) { room in
+            buffer.withUninitializedBytes(minimum: room) { room in
                 status = SSL_read(ssl, room.baseAddress, Int32(min(room.count, 1 << 20)))
                 return max(0, Int(status))
             }
             if status <= 0 { return outcome(status, "TLS read") }
+            // Asking OpenSSL once more, only to hear that it has nothing, costs as much as a small system
+            // call.
+            if !hasMore { return .needsInput }
         }
         return .progress
     }
 
+    /// True when decrypted bytes wait inside OpenSSL. It takes from the lent records no more than one at a
+    /// time.
+    var hasPlain: Bool { SSL_pending(ssl) > 0 }
+
     /// True when decrypted bytes wait inside OpenSSL or records are unread.
-    var hasMore: Bool { wire.pointee.inputCount > 0 || SSL_has_pending(ssl) == 1 }
+    var hasMore: Bool { wire.pointee.inputCount > 0 || hasPlain }
 
     /// Encrypts all of `bytes` into `output`.
     func write(_ bytes: UnsafeRawBufferPointer) -> Step {
+        // 64 bytes a record is more than any cipher adds.
+        wire.pointee.output.reserve(bytes.count + (bytes.count / Self.recordBytes + 1) * 64)
         var offset = 0
         while offset < bytes.count {
             ERR_clear_error()
@@ -151,12 +180,15 @@ final class TLSSession {
     private func outcome(_ status: Int32, _ doing: String) -> Step {
         switch SSL_get_error(ssl, status) {
         case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return .needsInput
-        case SSL_ERROR_ZERO_RETURN: return .endOfStream
+        case SSL_ERROR_ZERO_RETURN:
+            receivedGoodbye = true
+            return .endOfStream
         default:
             let verify = SSL_get_verify_result(ssl)
             if !isEstablished, verify != Int(X509_V_OK), let reason = X509_verify_cert_error_string(verify) {
                 ERR_clear_error()
-                return .failed(IOError(.tls, "\(doing): certificate not accepted: \(String(cString: reason))"))
+                return .failed(
+                    IOError(.tls, "\(doing): certificate not accepted: \(String(cString: reason))"))
             }
             return .failed(takeTLSError(doing))
         }
@@ -168,7 +200,9 @@ final class TLSSession {
     private nonisolated(unsafe) static let bioMethod: OpaquePointer? = {
         let method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "trivet")
         BIO_meth_set_read(method) { bio, bytes, count in
-            guard let wire = BIO_get_data(bio)?.assumingMemoryBound(to: Wire.self), let bytes else { return -1 }
+            guard let wire = BIO_get_data(bio)?.assumingMemoryBound(to: Wire.self), let bytes else {
+                return -1
+            }
             trivet_BIO_clear_retry_flags(bio)
             guard let input = wire.pointee.input, wire.pointee.inputCount > 0 else {
                 trivet_BIO_set_retry_read(bio)
@@ -181,7 +215,9 @@ final class TLSSession {
             return Int32(taken)
         }
         BIO_meth_set_write(method) { bio, bytes, count in
-            guard let wire = BIO_get_data(bio)?.assumingMemoryBound(to: Wire.self), let bytes else { return -1 }
+            guard let wire = BIO_get_data(bio)?.assumingMemoryBound(to: Wire.self), let bytes else {
+                return -1
+            }
             trivet_BIO_clear_retry_flags(bio)
             wire.pointee.output.append(UnsafeRawBufferPointer(start: bytes, count: Int(count)))
             return count

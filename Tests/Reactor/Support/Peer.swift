@@ -3,8 +3,8 @@ import Glibc
 import Reactor
 import TestSupport
 
-/// The other end of a connection: a plain blocking socket with none of our code in it. Every call gives up after
-/// `patienceSeconds`, so that a broken channel fails a test and does not hang it.
+/// The other end of a connection: a plain blocking socket with none of our code in it. Every call gives up
+/// after `patienceSeconds`, so that a broken channel fails a test and does not hang it.
 ///
 /// `@unchecked Sendable`: immutable but for the descriptor, which only the test that made it closes.
 final class Peer: @unchecked Sendable {
@@ -84,7 +84,9 @@ final class Peer: @unchecked Sendable {
         var all: [UInt8] = []
         while all.count < count {
             let some = try receiveSome(min(count - all.count, 1 << 20))
-            guard !some.isEmpty else { throw TestFailure("the stream ended after \(all.count) of \(count) bytes") }
+            guard !some.isEmpty else {
+                throw TestFailure("the stream ended after \(all.count) of \(count) bytes")
+            }
             all += some
         }
         return all

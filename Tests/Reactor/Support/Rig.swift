@@ -43,7 +43,8 @@ final class Rig: Sendable {
 
     /// Listens on a free port of 127.0.0.1. `script` is given each new connection, on the loop.
     func serve(
-        on index: Int = 0, tls: TLSServerConfiguration? = nil, _ script: @escaping @Sendable (Script, Channel) -> Void
+        on index: Int = 0, tls: TLSServerConfiguration? = nil,
+        _ script: @escaping @Sendable (Script, Channel) -> Void
     ) async throws -> Server {
         try await run(on: index) { loop in
             let context = try tls.map { try TLSServerContext($0, loop: loop) }

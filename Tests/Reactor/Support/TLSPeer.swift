@@ -90,7 +90,9 @@ final class TLSPeer: @unchecked Sendable {
             status = SSL_read(ssl, buffer.baseAddress, Int32(limit))
             count = max(0, Int(status))
         }
-        guard status > 0 || SSL_get_error(ssl, status) == SSL_ERROR_ZERO_RETURN else { throw failure("SSL_read") }
+        guard status > 0 || SSL_get_error(ssl, status) == SSL_ERROR_ZERO_RETURN else {
+            throw failure("SSL_read")
+        }
         return bytes
     }
 
@@ -98,7 +100,9 @@ final class TLSPeer: @unchecked Sendable {
         var all: [UInt8] = []
         while all.count < count {
             let some = try receiveSome(min(count - all.count, 1 << 20))
-            guard !some.isEmpty else { throw TestFailure("close_notify after \(all.count) of \(count) bytes") }
+            guard !some.isEmpty else {
+                throw TestFailure("close_notify after \(all.count) of \(count) bytes")
+            }
             all += some
         }
         return all
