@@ -131,37 +131,6 @@ final class Script: ChannelDelegate, LoopBound, @unchecked Sendable {
     }
 }
 
-/// Runs blocking `body` on a thread of its own.
-func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
-    try await withCheckedThrowingContinuation { continuation in
-        let start = ThreadStart { continuation.resume(with: Result { try body() }) }
-        var thread = pthread_t()
-        pthread_create(
-            &thread, nil,
-            { argument in
-                guard let argument else { return nil }
-                Unmanaged<ThreadStart>.fromOpaque(argument).takeRetainedValue().body()
-                return nil
-            }, Unmanaged.passRetained(start).toOpaque())
-        pthread_detach(thread)
-    }
-}
-
-private final class ThreadStart: Sendable {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-}
-
-/// Bytes in which a lost, doubled or moved piece shows.
-func pattern(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
-    var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
-    return [UInt8](unsafeUninitializedCapacity: count) { buffer, written in
-        for index in 0..<count {
-            state ^= state << 13
-            state ^= state >> 7
-            state ^= state << 17
-            buffer[index] = UInt8(truncatingIfNeeded: state)
-        }
-        written = count
-    }
+extension PeerListener {
+    var address: SocketAddress { .ipv4(0x7f00_0001, port: UInt16(port)) }
 }

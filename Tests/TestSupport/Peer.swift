@@ -1,18 +1,16 @@
 import CLinux
 import Glibc
-import Reactor
-import TestSupport
 
 /// The other end of a connection: a plain blocking socket with none of our code in it. Every call gives up
 /// after `patienceSeconds`, so that a broken channel fails a test and does not hang it.
 ///
 /// `@unchecked Sendable`: immutable but for the descriptor, which only the test that made it closes.
-final class Peer: @unchecked Sendable {
-    static let patienceSeconds = 20
+package final class Peer: @unchecked Sendable {
+    package static let patienceSeconds = 20
 
-    private(set) var fd: Int32
+    package private(set) var fd: Int32
 
-    init(fd: Int32) {
+    package init(fd: Int32) {
         self.fd = fd
         var patience = timeval(tv_sec: Self.patienceSeconds, tv_usec: 0)
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
@@ -25,7 +23,7 @@ final class Peer: @unchecked Sendable {
 
     /// Connects to 127.0.0.1.
     /// - Parameter receiveBufferBytes: a small one makes a slow reader felt early.
-    convenience init(port: Int, receiveBufferBytes: Int32? = nil) throws {
+    package convenience init(port: Int, receiveBufferBytes: Int32? = nil) throws {
         let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard fd >= 0 else { throw TestFailure("socket: errno \(errno)") }
         if var bytes = receiveBufferBytes { setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, 4) }
@@ -43,21 +41,21 @@ final class Peer: @unchecked Sendable {
         self.init(fd: fd)
     }
 
-    func close() {
+    package func close() {
         if fd >= 0 { Glibc.close(fd) }
         fd = -1
     }
 
     /// Closes so that the other side gets a reset.
-    func reset() {
+    package func reset() {
         var linger = linger(l_onoff: 1, l_linger: 0)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<linger>.size))
         close()
     }
 
-    func shutdownWrite() { shutdown(fd, Int32(SHUT_WR)) }
+    package func shutdownWrite() { shutdown(fd, Int32(SHUT_WR)) }
 
-    func send(_ bytes: [UInt8]) throws {
+    package func send(_ bytes: [UInt8]) throws {
         var offset = 0
         while offset < bytes.count {
             let count = bytes.withUnsafeBytes {
@@ -68,10 +66,10 @@ final class Peer: @unchecked Sendable {
         }
     }
 
-    func send(_ text: String) throws { try send(Array(text.utf8)) }
+    package func send(_ text: String) throws { try send(Array(text.utf8)) }
 
     /// What one call of `recv` gives: empty at the end of the stream.
-    func receiveSome(_ limit: Int = 65_536) throws -> [UInt8] {
+    package func receiveSome(_ limit: Int = 65_536) throws -> [UInt8] {
         let bytes = [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
             count = recv(fd, buffer.baseAddress, limit, 0)
             if count < 0 { count = 0 } else { errno = 0 }
@@ -80,7 +78,7 @@ final class Peer: @unchecked Sendable {
         return bytes
     }
 
-    func receive(_ count: Int) throws -> [UInt8] {
+    package func receive(_ count: Int) throws -> [UInt8] {
         var all: [UInt8] = []
         while all.count < count {
             let some = try receiveSome(min(count - all.count, 1 << 20))
@@ -92,9 +90,9 @@ final class Peer: @unchecked Sendable {
         return all
     }
 
-    func receiveText(_ count: Int) throws -> String { String(decoding: try receive(count), as: UTF8.self) }
+    package func receiveText(_ count: Int) throws -> String { String(decoding: try receive(count), as: UTF8.self) }
 
-    func receiveToEnd() throws -> [UInt8] {
+    package func receiveToEnd() throws -> [UInt8] {
         var all: [UInt8] = []
         while true {
             let some = try receiveSome()
@@ -105,11 +103,11 @@ final class Peer: @unchecked Sendable {
 }
 
 /// A blocking listening socket on 127.0.0.1.
-final class PeerListener: Sendable {
-    let port: Int
+package final class PeerListener: Sendable {
+    package let port: Int
     private let fd: Int32
 
-    init(backlog: Int32 = 16) throws {
+    package init(backlog: Int32 = 16) throws {
         fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         var address = loopback(0)
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
@@ -127,13 +125,11 @@ final class PeerListener: Sendable {
 
     deinit { close(fd) }
 
-    func accept() throws -> Peer {
+    package func accept() throws -> Peer {
         let accepted = Glibc.accept(fd, nil, nil)
         guard accepted >= 0 else { throw TestFailure("accept: errno \(errno)") }
         return Peer(fd: accepted)
     }
-
-    var address: SocketAddress { .ipv4(0x7f00_0001, port: UInt16(port)) }
 }
 
 private func loopback(_ port: Int) -> sockaddr_in {

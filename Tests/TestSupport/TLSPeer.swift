@@ -1,32 +1,41 @@
 import COpenSSL
 import Glibc
-import TestSupport
 
 /// A blocking TLS connection over a `Peer`, straight on OpenSSL's own socket BIO.
 ///
 /// `@unchecked Sendable`: a test uses it from one thread at a time.
-final class TLSPeer: @unchecked Sendable {
+package final class TLSPeer: @unchecked Sendable {
     /// How the peer behaves.
-    struct Options {
-        var version: Int32 = TLS1_3_VERSION
-        var alpn: [String] = []
-        var serverName: String? = "localhost"
+    package struct Options {
+        package var version: Int32 = TLS1_3_VERSION
+        package var alpn: [String] = []
+        package var serverName: String? = "localhost"
         /// A session of an earlier connection, to be resumed.
-        var session: TLSPeerSession?
+        package var session: TLSPeerSession?
+
+        package init(
+            version: Int32 = TLS1_3_VERSION, alpn: [String] = [], serverName: String? = "localhost",
+            session: TLSPeerSession? = nil
+        ) {
+            self.version = version
+            self.alpn = alpn
+            self.serverName = serverName
+            self.session = session
+        }
     }
 
-    let peer: Peer
+    package let peer: Peer
     private let context: OpaquePointer
     private let ssl: OpaquePointer
 
     /// Connects as a client and completes the handshake.
-    convenience init(port: Int, _ options: Options = Options()) throws {
+    package convenience init(port: Int, _ options: Options = Options()) throws {
         try self.init(client: try Peer(port: port), options)
         try handshake()
     }
 
     /// The client side, before the handshake.
-    init(client peer: Peer, _ options: Options = Options()) throws {
+    package init(client peer: Peer, _ options: Options = Options()) throws {
         guard let context = SSL_CTX_new(TLS_client_method()), let ssl = SSL_new(context) else {
             throw TestFailure("SSL_new")
         }
@@ -45,7 +54,7 @@ final class TLSPeer: @unchecked Sendable {
     }
 
     /// The server side, before the handshake.
-    init(server peer: Peer, certificate: TestCertificate, version: Int32 = TLS1_3_VERSION) throws {
+    package init(server peer: Peer, certificate: TestCertificate, version: Int32 = TLS1_3_VERSION) throws {
         guard let context = SSL_CTX_new(TLS_server_method()) else { throw TestFailure("SSL_CTX_new") }
         self.context = context
         SSL_CTX_use_certificate_chain_file(context, certificate.certificatePath)
@@ -63,12 +72,12 @@ final class TLSPeer: @unchecked Sendable {
         SSL_CTX_free(context)
     }
 
-    func handshake() throws {
+    package func handshake() throws {
         ERR_clear_error()
         guard SSL_do_handshake(ssl) == 1 else { throw failure("handshake") }
     }
 
-    func send(_ bytes: [UInt8]) throws {
+    package func send(_ bytes: [UInt8]) throws {
         var offset = 0
         while offset < bytes.count {
             ERR_clear_error()
@@ -80,10 +89,10 @@ final class TLSPeer: @unchecked Sendable {
         }
     }
 
-    func send(_ text: String) throws { try send(Array(text.utf8)) }
+    package func send(_ text: String) throws { try send(Array(text.utf8)) }
 
     /// Empty at a close_notify; an error for everything else.
-    func receiveSome(_ limit: Int = 65_536) throws -> [UInt8] {
+    package func receiveSome(_ limit: Int = 65_536) throws -> [UInt8] {
         ERR_clear_error()
         var status: Int32 = 0
         let bytes = [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
@@ -96,7 +105,7 @@ final class TLSPeer: @unchecked Sendable {
         return bytes
     }
 
-    func receive(_ count: Int) throws -> [UInt8] {
+    package func receive(_ count: Int) throws -> [UInt8] {
         var all: [UInt8] = []
         while all.count < count {
             let some = try receiveSome(min(count - all.count, 1 << 20))
@@ -108,15 +117,15 @@ final class TLSPeer: @unchecked Sendable {
         return all
     }
 
-    func receiveText(_ count: Int) throws -> String { String(decoding: try receive(count), as: UTF8.self) }
+    package func receiveText(_ count: Int) throws -> String { String(decoding: try receive(count), as: UTF8.self) }
 
     /// Sends close_notify; reading goes on.
-    func shutdownWrite() { SSL_shutdown(ssl) }
+    package func shutdownWrite() { SSL_shutdown(ssl) }
 
     /// Asks the other side for new keys as well (RFC 8446 §4.6.3); goes out with the next bytes sent.
-    func updateKeys() { SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) }
+    package func updateKeys() { SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) }
 
-    var alpn: String? {
+    package var alpn: String? {
         var data: UnsafePointer<UInt8>?
         var length: UInt32 = 0
         SSL_get0_alpn_selected(ssl, &data, &length)
@@ -124,13 +133,13 @@ final class TLSPeer: @unchecked Sendable {
         return String(decoding: UnsafeBufferPointer(start: data, count: Int(length)), as: UTF8.self)
     }
 
-    var isResumed: Bool { SSL_session_reused(ssl) == 1 }
+    package var isResumed: Bool { SSL_session_reused(ssl) == 1 }
 
     /// The session to resume; with TLS 1.3 only after something has been received.
-    var session: TLSPeerSession? { SSL_get1_session(ssl).map(TLSPeerSession.init) }
+    package var session: TLSPeerSession? { SSL_get1_session(ssl).map(TLSPeerSession.init) }
 
     /// The common name in the certificate that the server has shown.
-    var commonName: String? {
+    package var commonName: String? {
         guard let certificate = SSL_get1_peer_certificate(ssl) else { return nil }
         defer { X509_free(certificate) }
         var name = [CChar](repeating: 0, count: 256)
@@ -147,8 +156,8 @@ final class TLSPeer: @unchecked Sendable {
 }
 
 /// A session of OpenSSL, freed with this object. `@unchecked Sendable`: OpenSSL counts its owners atomically.
-final class TLSPeerSession: @unchecked Sendable {
+package final class TLSPeerSession: @unchecked Sendable {
     let pointer: OpaquePointer
-    init(_ pointer: OpaquePointer) { self.pointer = pointer }
+    package init(_ pointer: OpaquePointer) { self.pointer = pointer }
     deinit { SSL_SESSION_free(pointer) }
 }
