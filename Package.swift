@@ -101,7 +101,7 @@ let package = Package(
         tests("Postgres", ["Postgres", "Reactor", "TestSupport", logging]),
         tests("HTTPClient", ["HTTPClient", "HTTPServer", "HTTPWire", "Reactor", "TestSupport"]),
         tests("HTTPServer", ["HTTPServer", "HTTPWire", "Reactor", "TestSupport"]),
-        tests("Cluster", ["Cluster", "Redis", "Reactor", "TestSupport", logging]),
+        tests("Cluster", ["Cluster", "Bytes", "Redis", "Reactor", "TestSupport", logging]),
         tests("Jobs", ["Jobs", "Bytes", "Redis", "Reactor", "TestSupport", logging]),
         tests("Settings", ["Settings", "Telemetry"]),
         tests("API", ["API", "Bytes", "Postgres", "Reactor", "Redis", "Settings", "Telemetry", "TestSupport", logging]),

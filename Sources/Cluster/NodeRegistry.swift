@@ -1,0 +1,177 @@
+import Glibc
+import Logging
+import Reactor
+import Redis
+
+/// This process's own entry in the registry: keeps it fresh, announces its states, and hands it back in the end.
+///
+/// While Redis is away it goes on trying; when Redis comes back empty, the entry is there again within a quarter second or
+/// the refresh interval.
+package final class NodeRegistry: LoopBound, @unchecked Sendable {
+    package let loop: EventLoop
+    package let directory: ClusterDirectory
+    /// What the registry says, or will say with the next refresh.
+    package private(set) var record: NodeRecord
+    /// False while the last attempt to refresh has failed.
+    package private(set) var isRegistered = false
+    private let currentLoad: () -> Int
+    private let logger: Logger
+    private var timer: LoopTimer?
+    private var isRefreshing = false
+    private var isClosed = false
+    private var hasWarned = false
+    /// A younger process has the id: ours is not listed.
+    package private(set) var isSuperseded = false
+
+    /// - Parameter load: asked on the loop at each refresh.
+    package init(
+        _ record: NodeRecord, cluster: String, redis: RedisClient, logger: Logger,
+        load: @escaping () -> Int = { 0 }
+    ) {
+        self.record = record
+        self.logger = logger
+        currentLoad = load
+        loop = redis.loop
+        directory = ClusterDirectory(cluster: cluster, redis: redis)
+    }
+
+    /// Registers the node and keeps it registered until `leave()`.
+    package func start() {
+        assertInLoop()
+        timer = loop.makeTimer { [weak self] in self?.refreshSoon() }
+        refreshSoon()
+    }
+
+    /// Sets and announces the state.
+    package func setState(_ state: NodeState) async {
+        assertInLoop()
+        record.state = state
+        await refresh(announce: true)
+    }
+
+    private func refreshSoon() {
+        guard !isRefreshing, !isClosed else { return }
+        isRefreshing = true
+        loop.spawn { [self] in
+            await refresh(announce: false)
+            isRefreshing = false
+        }
+    }
+
+    private func refresh(announce: Bool) async {
+        do throws(RedisError) {
+            try await write(announce: announce)
+        } catch {
+            if !hasWarned { logger.warning("cannot refresh the registry", metadata: ["reason": "\(error)"]) }
+            hasWarned = true
+            isRegistered = false
+        }
+        guard !isClosed else { return }
+        let nextMs = isRegistered ? ClusterTiming.refreshMs : ClusterTiming.retryMs
+        timer?.arm(afterNs: UInt64(nextMs) * 1_000_000)
+    }
+
+    private func write(announce: Bool, timeoutMs: Int? = nil) async throws(RedisError) {
+        record.load = currentLoad()
+        // The first record after an absence is announced, too: balancers have it at once.
+        let isOurs = try await directory.write(
+            record, announce: announce || !isRegistered, timeoutMs: timeoutMs)
+        if !isOurs, !isSuperseded {
+            logger.warning(
+                "a younger process registers with this node id", metadata: ["node": "\(record.id)"])
+        }
+        isSuperseded = !isOurs
+        isRegistered = true
+        hasWarned = false
+        // What was being written when the node left would bring it back.
+        if isClosed, record.state == .gone { try await directory.remove(record) }
+    }
+
+    /// Ends the refreshing and removes the entry. Without Redis it expires by itself.
+    package func leave() async {
+        assertInLoop()
+        isClosed = true
+        timer?.invalidate()
+        record.state = .gone
+        do throws(RedisError) {
+            try await directory.remove(record)
+        } catch {
+            logger.debug("the registry entry is left to expire", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    // MARK: Drain
+
+    /// How a drain ended. In every case the node may stop listening now.
+    package enum DrainOutcome: Sendable, Equatable {
+        /// These balancers have stopped choosing this node: all that live.
+        case acknowledged([String])
+        /// No balancer is registered; `fallbackMs` was waited for the health checks of others.
+        case noBalancers
+        /// Redis is away; `fallbackMs` was waited for the health checks of the balancers.
+        case registryAway
+        /// These balancers live and have not answered in time.
+        case timedOut(missing: [String])
+    }
+
+    /// Announces `draining` and waits until every live balancer has acknowledged it, `timeoutMs` at most.
+    ///
+    /// Where nobody can acknowledge, it waits `fallbackMs`: two health check intervals, so that balancers see the readiness
+    /// answer 503. Goes on serving meanwhile.
+    package func drain(timeoutMs: Int, fallbackMs: Int) async -> DrainOutcome {
+        assertInLoop()
+        record.state = .draining
+        record.drainEpoch = Self.unixMs()
+        let startNs = monotonicNs()
+        let deadlineNs = startNs &+ UInt64(timeoutMs) * 1_000_000
+        let fallbackNs = UInt64(fallbackMs) * 1_000_000
+        var failingSinceNs: UInt64?
+        var isAnnounced = false
+        var missing: [String] = []
+        var seen: [String: UInt64] = [:]
+        while true {
+            let nowNs = monotonicNs()
+            guard nowNs < deadlineNs else { break }
+            do throws(RedisError) {
+                let leftMs = min(500, Int((deadlineNs - nowNs) / 1_000_000) + 1)
+                if !isAnnounced { try await write(announce: true, timeoutMs: leftMs) }
+                isAnnounced = true
+                let balancers = try await liveBalancers(timeoutMs: leftMs, seen: &seen)
+                let answered = try await directory.acknowledgements(
+                    record.id, epoch: record.drainEpoch, timeoutMs: leftMs)
+                missing = balancers.filter { !answered.contains($0) }
+                failingSinceNs = nil
+                if missing.isEmpty, !balancers.isEmpty { return .acknowledged(balancers) }
+                if balancers.isEmpty, nowNs &- startNs >= fallbackNs { return .noBalancers }
+            } catch {
+                let sinceNs = failingSinceNs ?? nowNs
+                failingSinceNs = sinceNs
+                if monotonicNs() &- sinceNs >= fallbackNs { return .registryAway }
+            }
+            // 20 looks a second, for the few moments of a drain.
+            await loop.sleep(ns: 50_000_000)
+        }
+        return failingSinceNs == nil ? .timedOut(missing: missing) : .registryAway
+    }
+
+    /// The balancers that must acknowledge: those that live, and those of `seen` that have just disappeared without having
+    /// become old: Redis may have come back empty, and they are about to register again.
+    private func liveBalancers(
+        timeoutMs: Int, seen: inout [String: UInt64]
+    ) async throws(RedisError) -> [String] {
+        let nowNs = monotonicNs()
+        for member in try await directory.members(timeoutMs: timeoutMs)
+        where member.record.mode == "balancer" && member.record.id != record.id {
+            let serves = member.record.state == .ready || member.record.state == .draining
+            seen[member.record.id] = member.isFresh && serves ? nowNs : nil
+        }
+        seen = seen.filter { nowNs &- $0.value < UInt64(ClusterTiming.freshMs) * 1_000_000 }
+        return seen.keys.sorted()
+    }
+
+    private static func unixMs() -> Int {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+    }
+}

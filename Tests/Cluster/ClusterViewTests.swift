@@ -1,0 +1,47 @@
+import Cluster
+import Reactor
+import TestSupport
+import Testing
+
+@Suite("Cluster view")
+struct ClusterViewTests {
+    @Test("it sees nodes come, change their state and go, each by announcement")
+    func follows() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            _ = try await fixture.node("api-1")
+            let view = try fixture.view("balancer")
+            try await eventually(within: 1, "the first node is seen") { view.ids == ["api-1"] }
+            let second = try await fixture.node("api-2", state: .starting)
+            try await eventually(within: 1, "the second one is seen") {
+                view.member("api-2")?.record.state == .starting
+            }
+            await second.setState(.ready)
+            try await eventually(within: 1, "it is ready") { view.member("api-2")?.record.state == .ready }
+            await second.leave()
+            try await eventually(within: 1, "it is gone") { view.ids == ["api-1"] }
+        }
+    }
+
+    @Test("while Redis is away, and when it comes back empty, the last known nodes stay")
+    func survivesRedis() async throws {
+        let redis = try TestRedis()
+        try await ClusterFixture.run(redis) { fixture async throws in
+            let nodeClient = try fixture.client()
+            _ = try await fixture.node("api-1", client: nodeClient)
+            let view = try fixture.view("balancer")
+            try await eventually("the node is seen") { view.ids == ["api-1"] }
+            // The node will not register again: only the view's memory can keep it.
+            nodeClient.close()
+            try redis.stop()
+            try await Task.sleep(nanoseconds: 500_000_000)
+            #expect(view.ids == ["api-1"] && view.member("api-1")?.isMissing == false)
+            try redis.start()
+            try await eventually("the view lists again") { view.member("api-1")?.isMissing == true }
+            #expect(view.member("api-1")?.record.state == .ready)
+            #expect(view.member("api-1")?.isHealthy == false)
+            _ = try await fixture.node("api-2")
+            try await eventually("a new node is seen beside it") { view.ids == ["api-1", "api-2"] }
+            try await eventually(within: 14, "the one that stays away is forgotten") { view.ids == ["api-2"] }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Cluster
+import Reactor
+import TestSupport
+import Testing
+
+@Suite("Drain handshake")
+struct DrainTests {
+    private func timed<T>(_ body: () async throws -> T) async throws -> (T, seconds: Double) {
+        let startNs = TestSupport.monotonicNs()
+        let result = try await body()
+        return (result, Double(TestSupport.monotonicNs() - startNs) / 1e9)
+    }
+
+    @Test("it ends as soon as all live balancers have acknowledged; the other node stays ready")
+    func acknowledged() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            for name in ["lb-1", "lb-2"] { _ = try await fixture.node(name, mode: "balancer") }
+            let views = [try fixture.view("lb-1"), try fixture.view("lb-2")]
+            let node = try await fixture.node("api-1")
+            _ = try await fixture.node("api-2")
+            for view in views { try await eventually("all are seen") { view.ids.count == 4 } }
+            let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 10_000, fallbackMs: 5000) }
+            #expect(outcome == .acknowledged(["lb-1", "lb-2"]))
+            #expect(seconds < 1)
+            for view in views {
+                #expect(view.member("api-1")?.record.state == .draining)
+                #expect(view.member("api-2")?.record.state == .ready)
+            }
+            #expect(
+                try await fixture.directory().members().first { $0.record.id == "api-1" }?.record.state
+                    == .draining)
+        }
+    }
+
+    @Test("a second drain is not ended by the acknowledgements of the first")
+    func epochs() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            _ = try await fixture.node("lb", mode: "balancer")
+            let view = try fixture.view("lb")
+            let node = try await fixture.node("api-1")
+            #expect(await node.drain(timeoutMs: 5000, fallbackMs: 5000) == .acknowledged(["lb"]))
+            await node.setState(.ready)
+            view.close()
+            #expect(await node.drain(timeoutMs: 300, fallbackMs: 5000) == .timedOut(missing: ["lb"]))
+        }
+    }
+
+    @Test("a balancer that lives but does not answer holds it until the deadline, and is named")
+    func silentBalancer() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            for name in ["lb-1", "lb-2"] { _ = try await fixture.node(name, mode: "balancer") }
+            _ = try fixture.view("lb-1")
+            _ = try fixture.view("lb-2", acknowledges: false)
+            let node = try await fixture.node("api-1")
+            let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 700, fallbackMs: 5000) }
+            #expect(outcome == .timedOut(missing: ["lb-2"]))
+            #expect(seconds >= 0.69 && seconds < 1.5)
+        }
+    }
+
+    @Test("a balancer that died is not waited for longer than its record counts as fresh")
+    func deadBalancer() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            let dead = try fixture.client()
+            _ = try await fixture.node("lb-dead", mode: "balancer", client: dead)
+            _ = try await fixture.node("lb", mode: "balancer")
+            _ = try fixture.view("lb")
+            let node = try await fixture.node("api-1")
+            dead.close()
+            let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 20_000, fallbackMs: 5000) }
+            #expect(outcome == .acknowledged(["lb"]))
+            #expect(seconds > 2 && seconds < 7)
+        }
+    }
+
+    @Test("without balancers it waits for the health checks of others")
+    func noBalancers() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            let node = try await fixture.node("api-1")
+            let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 5000, fallbackMs: 400) }
+            #expect(outcome == .noBalancers)
+            #expect(seconds >= 0.39 && seconds < 1)
+        }
+    }
+
+    @Test("without Redis it waits for the health checks of the balancers", arguments: [true, false])
+    func redisAway(frozen: Bool) async throws {
+        let redis = try TestRedis()
+        try await ClusterFixture.run(redis) { fixture async throws in
+            _ = try await fixture.node("lb", mode: "balancer")
+            let node = try await fixture.node("api-1")
+            if frozen { redis.freeze() } else { try redis.stop() }
+            let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 10_000, fallbackMs: 600) }
+            #expect(outcome == .registryAway)
+            #expect(seconds >= 0.5 && seconds < 2.5)
+        }
+    }
+
+    @Test("a restart of Redis in the middle of it loses the acknowledgements, not the handshake")
+    func restartInTheMiddle() async throws {
+        let redis = try TestRedis()
+        try await ClusterFixture.run(redis) { fixture async throws in
+            _ = try await fixture.node("lb-1", mode: "balancer")
+            let late = try fixture.client()
+            _ = try await fixture.node("lb-2", mode: "balancer", client: late)
+            let first = try fixture.view("lb-1")
+            let second = try fixture.view("lb-2", acknowledges: false)
+            let node = try await fixture.node("api-1")
+            fixture.loop.spawn {
+                try? await eventually("the first has heard") {
+                    first.member("api-1")?.record.state == .draining
+                }
+                // The second one registers again later than the first: it must not be taken for gone.
+                late.close()
+                try? redis.restart()
+                try? await eventually("the first is back") {
+                    try redis.cli("ZCARD", "trivet:{\(fixture.cluster)}:nodes") == "2"
+                }
+                try? await Task.sleep(nanoseconds: 1_000_000_000)
+                _ = try? await fixture.node("lb-2", mode: "balancer")
+                second.acknowledge("api-1")
+            }
+            let outcome = await node.drain(timeoutMs: 15_000, fallbackMs: 5000)
+            #expect(outcome == .acknowledged(["lb-1", "lb-2"]))
+        }
+    }
+}
