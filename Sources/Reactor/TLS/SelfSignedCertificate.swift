@@ -61,8 +61,12 @@ package struct SelfSignedCertificate: Sendable {
 
     /// Writes both, the key first and readable by the owner only; each appears whole or not at all.
     package func write(certificatePath: String, keyPath: String) throws(Failure) {
-        try SelfSignedCertificate.replace(keyPath, with: keyPEM, mode: 0o600)
-        try SelfSignedCertificate.replace(certificatePath, with: certificatePEM, mode: 0o644)
+        do {
+            try WholeFile.replace(keyPath, with: keyPEM, mode: 0o600)
+            try WholeFile.replace(certificatePath, with: certificatePEM, mode: 0o644)
+        } catch {
+            throw Failure(description: error.description)
+        }
     }
 
     /// True when `certificatePath` holds a certificate that is valid for at least `days` more, and `keyPath` its key.
@@ -122,23 +126,6 @@ package struct SelfSignedCertificate: Sendable {
         var text = [UInt8](repeating: 0, count: Int(trivet_BIO_pending(memory)))
         let count = BIO_read(memory, &text, Int32(text.count))
         return Array(text[..<max(0, Int(count))])
-    }
-
-    private static func replace(_ path: String, with content: [UInt8], mode: mode_t) throws(Failure) {
-        let temporary = "\(path).\(getpid())"
-        unlink(temporary)
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-        guard descriptor >= 0 else {
-            throw Failure(description: "\(path): \(String(cString: strerror(errno)))")
-        }
-        let written =
-            Glibc.write(descriptor, content, content.count) == content.count && fsync(descriptor) == 0
-        close(descriptor)
-        guard written, rename(temporary, path) == 0 else {
-            let why = String(cString: strerror(errno))
-            unlink(temporary)
-            throw Failure(description: "\(path): \(why)")
-        }
     }
 
     private static func failure(_ call: String) -> Failure {

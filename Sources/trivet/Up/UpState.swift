@@ -1,5 +1,6 @@
 import Bytes
 import Glibc
+import Reactor
 
 /// `up.json`: what runs, for scripts and tests. Readable by its owner only; every version appears whole.
 enum UpState {
@@ -20,13 +21,8 @@ enum UpState {
                 "certificate": .string(directory.certificatePath), "database_url": .string(databaseURL),
                 "redis_url": .string(redisURL), "processes": .array(processes),
             ]).text + "\n"
-        let temporary = directory.statePath + ".new"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { return }
-        let bytes = Array(text.utf8)
-        let written = Glibc.write(descriptor, bytes, bytes.count)
-        close(descriptor)
-        if written == bytes.count { rename(temporary, directory.statePath) }
+        // Nobody but scripts reads it: without it the stack runs as well.
+        try? WholeFile.replace(directory.statePath, with: Array(text.utf8), mode: 0o600)
     }
 
     static func remove(in directory: UpDirectory) { unlink(directory.statePath) }
