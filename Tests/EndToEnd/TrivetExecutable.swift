@@ -5,11 +5,10 @@ import TestSupport
 enum TrivetExecutable {
     static let path: String = {
         if let named = getenv("TRIVET_BINARY"), named.pointee != 0 { return String(cString: named) }
-        var target = [UInt8](repeating: 0, count: 4096)
-        let count = target.withUnsafeMutableBytes { bytes in
-            readlink("/proc/self/exe", bytes.bindMemory(to: CChar.self).baseAddress, bytes.count)
-        }
-        let tests = String(decoding: target.prefix(max(0, count)), as: UTF8.self)
+        // The test bundle lies beside it.
+        var target = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &target, target.count)
+        let tests = String(decoding: target.prefix(max(0, count)).map(UInt8.init(bitPattern:)), as: UTF8.self)
         return (tests.lastIndex(of: "/").map { String(tests[..<$0]) } ?? ".") + "/trivet"
     }()
 

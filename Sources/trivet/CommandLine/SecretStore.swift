@@ -24,7 +24,8 @@ struct SecretStore {
         let postgres = try password("postgres", variable: "POSTGRES_PASSWORD")
         let redis = try password("redis", variable: "REDIS_PASSWORD")
         if postgres.isReplaced {
-            notes.append("another postgres password: PostgreSQL keeps the old one until ALTER ROLE changes it")
+            notes.append(
+                "another postgres password: PostgreSQL keeps the old one until ALTER ROLE changes it")
         }
         if redis.isReplaced { notes.append("another redis password: restart redis and every node") }
         try write("redis/redis.conf", "requirepass \"" + SecretStore.quotedForRedis(redis.value) + "\"\n")
@@ -66,7 +67,8 @@ struct SecretStore {
                     certificatePath: givenFolder + "/tls.crt", keyPath: givenFolder + "/tls.key", days: 0)
                 guard isUsable else {
                     throw Failure(
-                        description: "tls.crt and tls.key do not belong together, or the certificate has expired")
+                        description:
+                            "tls.crt and tls.key do not belong together, or the certificate has expired")
                 }
                 try write("balancer/tls.key", key + "\n")
                 try write("balancer/tls.crt", certificate + "\n")
