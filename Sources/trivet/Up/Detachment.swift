@@ -18,7 +18,8 @@ enum Detachment {
         }
         defer { free(executable) }
         let logs = data + "/logs"
-        for folder in prefixes(of: logs) { try UpDirectory.makeFolder(folder, mode: 0o755) }
+        for folder in prefixes(of: data) { try UpDirectory.makeFolder(folder, mode: 0o755) }
+        try UpDirectory.makeFolder(logs, mode: 0o750)
         var ends: [Int32] = [-1, -1]
         guard trivet_pipe2(&ends) == 0 else { throw UpDirectory.failure("pipe") }
         let program = Program(
