@@ -47,3 +47,6 @@ package func eventuallyBlocking(
 private func tooLate(_ claim: String, _ seconds: Double, _ error: (any Error)?) -> TestFailure {
     TestFailure("not within \(seconds) s: \(claim)" + (error.map { ", last error: \($0)" } ?? ""))
 }
+
+/// Keeps the calling thread from going on: for servers that are meant to be slow, never to wait for something.
+package func blockThread(ms: Int) { usleep(useconds_t(ms) * 1000) }

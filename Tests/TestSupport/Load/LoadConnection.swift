@@ -47,7 +47,8 @@ package final class LoadConnection {
         var receivedBytes = 0
         func failure(_ place: LoadFailure.Place, _ reason: String) -> LoadFailure {
             mayContinue = false
-            return LoadFailure(place: place, sentBytes: sentBytes, receivedBytes: receivedBytes, reason: reason)
+            return LoadFailure(
+                place: place, sentBytes: sentBytes, receivedBytes: receivedBytes, reason: reason)
         }
         var sendFault: LoadStream.Fault?
         do throws(LoadStream.Fault) {

@@ -86,7 +86,8 @@ package struct LoadReport: Sendable, CustomStringConvertible {
         for _ in 0..<digits { scale *= 10 }
         let scaled = Int((value * scale).rounded())
         let fraction = String(scaled % Int(scale))
-        return "\(scaled / Int(scale))." + String(repeating: "0", count: digits - fraction.utf8.count) + fraction
+        return "\(scaled / Int(scale))." + String(repeating: "0", count: digits - fraction.utf8.count)
+            + fraction
     }
 }
 

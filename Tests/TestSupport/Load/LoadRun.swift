@@ -43,7 +43,9 @@ package final class LoadRun: Sendable {
     /// Waits until `count` more requests got the right response: the load is felt by whatever comes next.
     package func proceed(_ count: Int = 50, within seconds: Double = 20) throws {
         let goal = okCount + count
-        try eventuallyBlocking(within: seconds, "\(count) more requests succeed under load") { okCount >= goal }
+        try eventuallyBlocking(within: seconds, "\(count) more requests succeed under load") {
+            okCount >= goal
+        }
     }
 
     /// Sends no more, waits for what is in flight, and tells what became of it all.

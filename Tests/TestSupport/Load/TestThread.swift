@@ -29,6 +29,8 @@ package final class TestThread: Sendable {
 
     /// Blocks until the body has returned. Throws `TestFailure` when it has not within `seconds`.
     package func join(within seconds: Double) throws {
-        try eventuallyBlocking(within: seconds, "a test's thread ends") { hasEnded.load(ordering: .acquiring) }
+        try eventuallyBlocking(within: seconds, "a test's thread ends") {
+            hasEnded.load(ordering: .acquiring)
+        }
     }
 }
