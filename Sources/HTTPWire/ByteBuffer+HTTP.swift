@@ -1,4 +1,13 @@
-package import Bytes
+import Bytes
+
+extension HeaderName {
+    fileprivate var belongsToMessageWriter: Bool {
+        switch self {
+        case .contentLength, .transferEncoding, .connection, .keepAlive, .proxyConnection: true
+        default: false
+        }
+    }
+}
 
 /// Serializing heads and chunks straight into the bytes to be sent: RFC 9112 §3, §4, §5, §7.1.
 extension ByteBuffer {
@@ -51,9 +60,10 @@ extension ByteBuffer {
         append("\r\n")
     }
 
-    /// The lines of `fields`, which were checked when they entered.
+    /// The lines of `fields`, which were checked when they entered; without those that frame the message or belong to
+    /// this hop, which only the one who writes the head can know.
     package mutating func appendFields(_ fields: HTTPFields) {
-        for field in fields.entries {
+        for field in fields.entries where !field.id.belongsToMessageWriter {
             append(field.name)
             append(": ")
             append(field.value)

@@ -13,6 +13,14 @@ package struct HTTPFields: Sendable, Equatable {
     package struct Field: Sendable, Equatable {
         package let name: String
         package let value: String
+        package let id: HeaderName
+
+        fileprivate init(name: String, value: String) {
+            self.name = name
+            self.value = value
+            var name = name
+            id = name.withUTF8 { HeaderName(UnsafeRawBufferPointer($0)) }
+        }
     }
 
     package private(set) var entries: [Field] = []
@@ -35,6 +43,12 @@ package struct HTTPFields: Sendable, Equatable {
             HTTPFields.isValidName(name) && HTTPFields.isValidValue(value), "an invalid header in the program"
         )
         entries.append(Field(name: name, value: value))
+    }
+
+    /// Appends a line with a number; traps when the name, which stands in the program, is invalid.
+    package mutating func append(_ name: String, number: Int) {
+        precondition(HTTPFields.isValidName(name), "an invalid header in the program")
+        entries.append(Field(name: name, value: String(number)))
     }
 
     /// Replaces all lines of this name by one.
@@ -64,6 +78,23 @@ package struct HTTPFields: Sendable, Equatable {
         entries.reserveCapacity(entries.count + fields.count)
         for field in fields {
             entries.append(Field(name: bytes.string(field.name), value: bytes.string(field.value)))
+        }
+    }
+
+    /// Appends the lines of a trailer section, each with its CRLF: RFC 9112 §7.1.2.
+    package mutating func append(parsedLines lines: RawSpan) throws(HTTPParseError) {
+        entries += try lines.withUnsafeBytes { (bytes) throws(HTTPParseError) -> [Field] in
+            var found: [Field] = []
+            var start = 0
+            for index in 0..<bytes.count where bytes[index] == ASCII.lineFeed {
+                let field = try parseFieldLine(bytes, start, index - 1)
+                found.append(
+                    Field(
+                        name: String(decoding: bytes[field.name.offsets], as: UTF8.self),
+                        value: String(decoding: bytes[field.value.offsets], as: UTF8.self)))
+                start = index + 1
+            }
+            return found
         }
     }
 

@@ -1,3 +1,5 @@
+import Bytes
+
 /// The form of a request target: RFC 9112 §3.2.
 package enum TargetForm: UInt8, Sendable {
     /// `/path?query`
@@ -76,14 +78,25 @@ package struct RequestHeadParser: ~Copyable {
     package mutating func parse(_ bytes: RawSpan, _ progress: inout HeadProgress) throws(HTTPParseError)
         -> Int?
     {
-        try bytes.withUnsafeBytes { (bytes) throws(HTTPParseError) -> Int? in
-            guard let length = try scanner.scan(bytes, &progress, .request, limits) else { return nil }
-            try parseRequestLine(bytes, scanner.firstLineStart, Int(scanner.lineEnds[0]))
-            try table.parse(bytes, lineEnds: scanner.lineEnds, versionMinor: versionMinor)
-            fieldsStart = Int(scanner.lineEnds[0]) + 2
-            try checkHost(bytes)
-            return length
-        }
+        try bytes.withUnsafeBytes { (bytes) throws(HTTPParseError) -> Int? in try parse(bytes, &progress) }
+    }
+
+    /// Parses the head at the start of `buffer`, consuming nothing.
+    package mutating func parse(
+        _ buffer: borrowing ByteBuffer, _ progress: inout HeadProgress
+    ) throws(HTTPParseError) -> Int? {
+        try buffer.withReadableBytes { (bytes) throws(HTTPParseError) -> Int? in try parse(bytes, &progress) }
+    }
+
+    private mutating func parse(
+        _ bytes: UnsafeRawBufferPointer, _ progress: inout HeadProgress
+    ) throws(HTTPParseError) -> Int? {
+        guard let length = try scanner.scan(bytes, &progress, .request, limits) else { return nil }
+        try parseRequestLine(bytes, scanner.firstLineStart, Int(scanner.lineEnds[0]))
+        try table.parse(bytes, lineEnds: scanner.lineEnds, versionMinor: versionMinor)
+        fieldsStart = Int(scanner.lineEnds[0]) + 2
+        try checkHost(bytes)
+        return length
     }
 
     /// `method SP request-target SP HTTP-version`, with exactly one space each: RFC 9112 §3.

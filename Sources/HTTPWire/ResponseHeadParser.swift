@@ -1,3 +1,5 @@
+import Bytes
+
 /// Parses response heads in place, like `RequestHeadParser` does requests; as strict, because a proxy that
 /// reads a response's end elsewhere than its client hands one client's response to another.
 package struct ResponseHeadParser: ~Copyable {
@@ -47,15 +49,26 @@ package struct ResponseHeadParser: ~Copyable {
     package mutating func parse(_ bytes: RawSpan, _ progress: inout HeadProgress) throws(HTTPParseError)
         -> Int?
     {
-        try bytes.withUnsafeBytes { (bytes) throws(HTTPParseError) -> Int? in
-            guard let length = try scanner.scan(bytes, &progress, .response, limits) else { return nil }
-            try parseStatusLine(bytes, Int(scanner.lineEnds[0]))
-            try table.parse(bytes, lineEnds: scanner.lineEnds, versionMinor: versionMinor)
-            fieldsStart = Int(scanner.lineEnds[0]) + 2
-            let hasBody = table.isChunked || (table.contentLength ?? 0) > 0
-            if hasBody && status.forbidsBody && status != .notModified { throw .forbiddenBody }
-            return length
-        }
+        try bytes.withUnsafeBytes { (bytes) throws(HTTPParseError) -> Int? in try parse(bytes, &progress) }
+    }
+
+    /// Parses the head at the start of `buffer`, consuming nothing.
+    package mutating func parse(
+        _ buffer: borrowing ByteBuffer, _ progress: inout HeadProgress
+    ) throws(HTTPParseError) -> Int? {
+        try buffer.withReadableBytes { (bytes) throws(HTTPParseError) -> Int? in try parse(bytes, &progress) }
+    }
+
+    private mutating func parse(
+        _ bytes: UnsafeRawBufferPointer, _ progress: inout HeadProgress
+    ) throws(HTTPParseError) -> Int? {
+        guard let length = try scanner.scan(bytes, &progress, .response, limits) else { return nil }
+        try parseStatusLine(bytes, Int(scanner.lineEnds[0]))
+        try table.parse(bytes, lineEnds: scanner.lineEnds, versionMinor: versionMinor)
+        fieldsStart = Int(scanner.lineEnds[0]) + 2
+        let hasBody = table.isChunked || (table.contentLength ?? 0) > 0
+        if hasBody && status.forbidsBody && status != .notModified { throw .forbiddenBody }
+        return length
     }
 
     /// `HTTP-version SP 3DIGIT SP [reason]`: RFC 9112 §4. The space before an absent reason may be absent,

@@ -87,8 +87,8 @@ struct DateTests {
             ("1969-12-31T23:59:59.999-00:00", -1), ("2016-12-31T23:59:60Z", 1_483_228_799_000),
         ])
     func timestamps(text: String, milliseconds: Int) {
-        #expect(Timestamp.parse(text) == milliseconds)
-        #expect(Timestamp.parse(Timestamp.format(unixMs: milliseconds)) == milliseconds)
+        #expect(RFC3339.parse(text) == milliseconds)
+        #expect(RFC3339.parse(RFC3339.format(unixMs: milliseconds)) == milliseconds)
     }
 
     @Test(
@@ -100,6 +100,6 @@ struct DateTests {
             "1994-11-06T08:49:37Zx", "+994-11-06T08:49:37Z",
         ])
     func malformedTimestamps(_ text: String) {
-        #expect(Timestamp.parse(text) == nil)
+        #expect(RFC3339.parse(text) == nil)
     }
 }

@@ -1,5 +1,5 @@
 /// Time stamps as our JSON writes them: `2024-05-06T07:08:09.123Z` (RFC 3339).
-package enum Timestamp {
+package enum RFC3339 {
     /// The moment in UTC with milliseconds.
     package static func format(unixMs: Int) -> String {
         var buffer = ByteBuffer(capacity: 32)
