@@ -1,6 +1,9 @@
+import Cluster
 import Glibc
+import HTTPServer
 import Logging
 import Reactor
+import Redis
 import Settings
 import Synchronization
 import Telemetry
@@ -15,12 +18,34 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
     package let version: String
     let table: UpstreamTable
     let proxies: [ProxyLoop]
+    let proxyMetrics: ProxyMetrics
     let logger: Logger
     private let group: EventLoopGroup
     private let health: HealthChecker
-    private let discovery: FixedDiscovery
+    private let fixed: FixedDiscovery
+    private var registry: RegistryDiscovery?
     private var listeners: [Listener] = []
-    private(set) var isDraining = false
+    private var admin: HTTPServer?
+    private let published = Atomic(State.starting)
+    /// `CLOCK_MONOTONIC` nanoseconds at which it was made.
+    package let startedNs = monotonicNs()
+
+    /// Where a balancer stands in its life.
+    package enum State: UInt8, Sendable, AtomicRepresentable {
+        case starting, ready, draining
+
+        /// As `/status` shows it.
+        package var name: String {
+            switch self {
+            case .starting: "starting"
+            case .ready: "ready"
+            case .draining: "draining"
+            }
+        }
+    }
+
+    /// From any thread.
+    package var state: State { published.load(ordering: .relaxed) }
 
     /// Prepares everything; opens nothing yet.
     /// - Throws: `IOError` when the kernel gives no descriptors or threads.
@@ -35,6 +60,7 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         loop = group.loops[0]
         metrics = MetricsRegistry(loops: group.loops.count)
         let proxyMetrics = ProxyMetrics(registry: metrics, loops: group.loops.count)
+        self.proxyMetrics = proxyMetrics
         let settings = ProxySettings(configuration)
         let nodeID = configuration.node.nodeID
         proxies = group.loops.map { loop in
@@ -45,12 +71,14 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
             path: configuration.healthPath, intervalMs: configuration.healthIntervalMs,
             timeoutMs: min(configuration.healthIntervalMs, 2_000), fall: configuration.maxFails)
         health = HealthChecker(table: table, policy: policy, logger: logger)
-        discovery = FixedDiscovery(
+        fixed = FixedDiscovery(
             table: table, fixed: configuration.discovery.fixed ? configuration.upstreams : [],
             names: configuration.discovery.dns, group: configuration.node.group, logger: logger)
         addUpstreamMetrics()
     }
 
+    /// Where operators reach it, once started.
+    package var adminAddress: SocketAddress? { admin?.addresses.first }
     /// Where clients reach it, with the port that the kernel chose when port 0 was configured.
     package var address: SocketAddress? { listeners.first?.address }
 
@@ -59,9 +87,36 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
     /// Finds upstreams, then listens. On the control loop.
     /// - Throws: `IOError` that names the address or file.
     package func start() async throws(IOError) {
-        await discovery.start()
+        if let address = configuration.node.adminListen {
+            admin = try HTTPServer(
+                group: group, addresses: [try socketAddress(address)], router: AdminServer.router(self))
+        }
+        await fixed.start()
+        try startRegistry()
         health.start()
         try await listen()
+        published.store(.ready, ordering: .relaxed)
+        await registry?.setState(.ready)
+    }
+
+    private func startRegistry() throws(IOError) {
+        guard configuration.discovery.registry, let url = configuration.redisURL else { return }
+        let redisConfiguration: RedisConfiguration
+        do {
+            redisConfiguration = RedisConfiguration(url: try RedisURL(parsing: url.url.secret))
+        } catch {
+            throw IOError(.invalid, "REDIS_URL: \(error)")
+        }
+        let node = configuration.node
+        let record = NodeRecord(
+            id: node.nodeID, mode: "balancer", address: node.advertise.description, version: version, group: node.group,
+            loops: proxies.count, startedMs: unixMs(), pid: Int(getpid()))
+        let connections = proxyMetrics.requests.connections
+        let registry = RegistryDiscovery(
+            table: table, redis: RedisClient(redisConfiguration, loop: loop, logger: logger), record: record,
+            cluster: node.cluster, logger: logger, load: { connections.value })
+        registry.start()
+        self.registry = registry
     }
 
     private func listen() async throws(IOError) {
@@ -119,8 +174,9 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
 
     /// Accepts no new connection, lets what is in flight end within `timeoutMs`, and closes what is left.
     package func stop(timeoutMs: Int) async {
-        isDraining = true
-        discovery.stop()
+        published.store(.draining, ordering: .relaxed)
+        fixed.stop()
+        await registry?.setState(.draining)
         for listener in listeners { await Self.onLoop(listener.loop) { listener.stop() } }
         listeners = []
         let deadlineNs = monotonicNs() &+ UInt64(timeoutMs) &* 1_000_000
@@ -128,7 +184,9 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         for proxy in proxies { proxy.loop.submit { proxy.drain { counter.finish() } } }
         while counter.count > 0, monotonicNs() < deadlineNs { await loop.sleep(ns: 5_000_000) }
         health.stop()
+        await registry?.stop()
         for proxy in proxies { await Self.onLoop(proxy.loop) { proxy.closeAll() } }
+        admin?.close()
     }
 
     private static func onLoop(_ loop: EventLoop, _ body: @escaping @Sendable () -> Void) async {
@@ -163,6 +221,12 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         ProcessMetrics.register(
             in: metrics, version: version, mode: "balancer", nodeID: configuration.node.nodeID)
     }
+}
+
+private func unixMs() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
 }
 
 /// How many proxies still have clients.

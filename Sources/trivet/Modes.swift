@@ -1,6 +1,8 @@
+import Balancer
 import Glibc
 import Logging
 import Settings
+import Telemetry
 
 /// Where the command line meets the modes: one function each, which runs until the process is asked to stop and returns the
 /// exit code. The log is set up and `signals` are blocked before they are called.
@@ -21,8 +23,23 @@ enum Modes {
     }
 
     static func runBalancer(_ configuration: BalancerConfiguration) throws -> Int32 {
-        logger.critical("the balancer is not part of this build")
-        return TrivetExit.unavailable
+        let accessLog = LineStyle(configuration.node.log).makeSink(descriptor: STDOUT_FILENO)
+        defer { accessLog.close(timeoutMs: 1_000) }
+        return run {
+            try BalancerMode.run(
+                configuration, version: TrivetVersion.current, signals: signals, sink: accessLog)
+        }
+    }
+
+    /// A mode that cannot start says why in one line.
+    private static func run(_ mode: () throws -> Void) -> Int32 {
+        do {
+            try mode()
+            return 0
+        } catch {
+            logger.critical("cannot start", metadata: ["reason": "\(error)"])
+            return TrivetExit.unavailable
+        }
     }
 
     /// Brings the database's schema up to date and says what it did, one line per migration.
