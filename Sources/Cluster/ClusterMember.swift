@@ -3,11 +3,12 @@ package struct ClusterMember: Sendable, Equatable {
     package var record: NodeRecord
     /// Milliseconds since it last refreshed its record, by the clock of Redis.
     package var ageMs: Int
-    /// It is no longer listed, but has not said that it is gone: perhaps Redis has forgotten it, perhaps it is dead.
+    /// It is no longer listed, but has not said that it is gone: perhaps Redis has forgotten it, perhaps it
+    /// is dead.
     package var isMissing = false
 
-    /// It had refreshed its record lately when the list was made: it lived. For counting, not for routing: a view that
-    /// cannot reach Redis gets no younger ages.
+    /// It had refreshed its record lately when the list was made: it lived. For counting, not for routing: a
+    /// view that cannot reach Redis gets no younger ages.
     package var isFresh: Bool { !isMissing && ageMs < ClusterTiming.freshMs }
     /// It lives and serves.
     package var isHealthy: Bool { isFresh && record.state == .ready }

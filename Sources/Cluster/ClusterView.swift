@@ -2,11 +2,12 @@ import Logging
 import Reactor
 import Redis
 
-/// The nodes of the cluster as a balancer sees them: read at the start, at each announcement and every two seconds.
+/// The nodes of the cluster as a balancer sees them: read at the start, at each announcement and every two
+/// seconds.
 ///
-/// It never forgets because of Redis: while Redis is away the last known nodes stay, and a node that has disappeared without
-/// a word (Redis came back empty, or the node died) stays for `ClusterTiming.missingGraceMs`. Whether it answers is for the
-/// health checks to find out.
+/// It never forgets because of Redis: while Redis is away the last known nodes stay, and a node that has
+/// disappeared without a word (Redis came back empty, or the node died) stays for
+/// `ClusterTiming.missingGraceMs`. Whether it answers is for the health checks to find out.
 package final class ClusterView: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     /// The last known nodes, ordered by id.
@@ -29,7 +30,8 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
     /// Begins to watch.
     /// - Parameters:
     ///   - observerID: the balancer's own node id, with which it acknowledges.
-    ///   - onChange: called on the loop when a node came, went, or changed its state, address, group or drain.
+    ///   - onChange: called on the loop when a node came, went, or changed its state, address, group or
+    ///     drain.
     package init(
         cluster: String, observerID: String, redis: RedisClient, logger: Logger,
         onChange: @escaping ([ClusterMember]) -> Void
@@ -46,8 +48,8 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
         listSoon()
     }
 
-    /// Tells a draining node that this balancer no longer chooses it. Repeated by itself until it has arrived, and as long
-    /// as the node drains.
+    /// Tells a draining node that this balancer no longer chooses it. Repeated by itself until it has
+    /// arrived, and as long as the node drains.
     package func acknowledge(_ nodeID: String) {
         assertInLoop()
         guard let member = members.first(where: { $0.record.id == nodeID }), member.record.state == .draining

@@ -35,7 +35,8 @@ package struct NodeRecord: Sendable, Equatable {
         self.pid = pid
     }
 
-    /// As it stands in Redis. Unknown members are ignored, so that releases can be mixed; nil when one is missing.
+    /// As it stands in Redis. Unknown members are ignored, so that releases can be mixed; nil when one is
+    /// missing.
     package init?(json: JSONValue) {
         guard let id = json["id"]?.stringValue, let mode = json["mode"]?.stringValue,
             let address = json["address"]?.stringValue, let version = json["version"]?.stringValue,

@@ -3,10 +3,11 @@ import Logging
 import Reactor
 import Redis
 
-/// This process's own entry in the registry: keeps it fresh, announces its states, and hands it back in the end.
+/// This process's own entry in the registry: keeps it fresh, announces its states, and hands it back in the
+/// end.
 ///
-/// While Redis is away it goes on trying; when Redis comes back empty, the entry is there again within a quarter second or
-/// the refresh interval.
+/// While Redis is away it goes on trying; when Redis comes back empty, the entry is there again within a
+/// quarter second or the refresh interval.
 package final class NodeRegistry: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     package let directory: ClusterDirectory
@@ -116,8 +117,8 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
 
     /// Announces `draining` and waits until every live balancer has acknowledged it, `timeoutMs` at most.
     ///
-    /// Where nobody can acknowledge, it waits `fallbackMs`: two health check intervals, so that balancers see the readiness
-    /// answer 503. Goes on serving meanwhile.
+    /// Where nobody can acknowledge, it waits `fallbackMs`: two health check intervals, so that balancers see
+    /// the readiness answer 503. Goes on serving meanwhile.
     package func drain(timeoutMs: Int, fallbackMs: Int) async -> DrainOutcome {
         assertInLoop()
         record.state = .draining
@@ -154,8 +155,8 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
         return failingSinceNs == nil ? .timedOut(missing: missing) : .registryAway
     }
 
-    /// The balancers that must acknowledge: those that live, and those of `seen` that have just disappeared without having
-    /// become old: Redis may have come back empty, and they are about to register again.
+    /// The balancers that must acknowledge: those that live, and those of `seen` that have just disappeared
+    /// without having become old: Redis may have come back empty, and they are about to register again.
     private func liveBalancers(
         timeoutMs: Int, seen: inout [String: UInt64]
     ) async throws(RedisError) -> [String] {

@@ -1,4 +1,5 @@
-/// A numbered step of the database's schema: one or more SQL statements, applied in a transaction of their own.
+/// A numbered step of the database's schema: one or more SQL statements, applied in a transaction of their
+/// own.
 package struct Migration: Sendable {
     package let number: Int
     package let name: String
@@ -11,7 +12,8 @@ package struct Migration: Sendable {
     }
 }
 
-/// Why the schema could not be brought up to date. The database is as it was after the last migration that succeeded.
+/// Why the schema could not be brought up to date. The database is as it was after the last migration that
+/// succeeded.
 package enum MigrationError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The database has been migrated further than this binary knows: it belongs to a newer release.
     case databaseAhead(database: Int, binary: Int)

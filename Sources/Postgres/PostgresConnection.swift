@@ -4,10 +4,11 @@ import Glibc
 import Logging
 import Reactor
 
-/// One connection in libpq's pipeline mode: statements go out as they come, each with a sync point of its own, so that the
-/// failure of one leaves the others alone; results come back in the same order.
+/// One connection in libpq's pipeline mode: statements go out as they come, each with a sync point of its
+/// own, so that the failure of one leaves the others alone; results come back in the same order.
 ///
-/// Invariant: the statements that libpq has queued are exactly `operations`, in that order, except while a script runs.
+/// Invariant: the statements that libpq has queued are exactly `operations`, in that order, except while a
+/// script runs.
 final class PostgresConnection: LoopBound, @unchecked Sendable {
     let loop: EventLoop
     let configuration: PostgresConfiguration
@@ -37,11 +38,12 @@ final class PostgresConnection: LoopBound, @unchecked Sendable {
     private var isPumping = false
     private(set) var isClosed = false
 
-    // 64 rounds of reading a wake-up: enough for a megabyte of results, few enough to be fair to the other sockets.
+    // 64 rounds of reading a wake-up: enough for a megabyte of results, few enough to be fair to the other
+    // sockets.
     private static let roundsPerWakeup = 64
-    // PQcancel blocks until the server has hung up: one thread of its own, so that a server that never does holds up no
-    // other blocking work. A full queue only means that the grace period ends the connection instead.
-    // The signal is on its way to the backend when PQcancel returns; 50 ms is ample on one machine.
+    // PQcancel blocks until the server has hung up: one thread of its own, so that a server that never does
+    // holds up no other blocking work. A full queue only means that the grace period ends the connection
+    // instead. The signal is on its way to the backend when PQcancel returns; 50 ms is ample on one machine.
     private static let cancelFlightNs: UInt64 = 50_000_000
     private static let cancelPool = BlockingPool(threads: 1, queueLimit: 16)
 
@@ -57,7 +59,8 @@ final class PostgresConnection: LoopBound, @unchecked Sendable {
             throw PostgresError(.unavailable, PostgresError.message(of: raw))
         }
         let this = Unmanaged.passUnretained(self).toOpaque()
-        // A warning of the server is for the log. The connection owns the PGconn, so the pointer outlives its use.
+        // A warning of the server is for the log. The connection owns the PGconn, so the pointer outlives its
+        // use.
         _ = PQsetNoticeReceiver(
             raw,
             { this, result in
@@ -80,8 +83,8 @@ final class PostgresConnection: LoopBound, @unchecked Sendable {
     var backendPID: Int32 { PQbackendPID(raw) }
     /// No transaction is open or failed.
     var isOutsideTransaction: Bool { PQtransactionStatus(raw) == PQTRANS_IDLE }
-    /// It may take a statement of any task now. While a cancellation is on its way it may hit whatever runs then, so new
-    /// statements are kept away.
+    /// It may take a statement of any task now. While a cancellation is on its way it may hit whatever runs
+    /// then, so new statements are kept away.
     var isOpenToAll: Bool {
         !isClosed && !isLeased && !isReserved && inFlightCount < configuration.pipelineDepth
             && cancelUntilNs <= loop.nowNs && !(operations.first?.isFinished ?? false)
@@ -137,7 +140,8 @@ final class PostgresConnection: LoopBound, @unchecked Sendable {
         generations[statement.name].map { "\(statement.name)#\($0)" } ?? statement.name
     }
 
-    /// Runs several statements that take no parameters, separated by semicolons, in one go. On an idle connection only.
+    /// Runs several statements that take no parameters, separated by semicolons, in one go. On an idle
+    /// connection only.
     func run(script sql: String, deadlineNs: UInt64) async throws(PostgresError) {
         precondition(inFlightCount == 0, "a script needs the connection for itself")
         let operation = PostgresOperation(
@@ -201,7 +205,8 @@ final class PostgresConnection: LoopBound, @unchecked Sendable {
         var separators = 0
         while let head = operations.first, PQisBusy(raw) == 0 {
             guard let result = PQgetResult(raw) else {
-                // One nil separates two statements; more of them mean that libpq waits for nothing that we wait for.
+                // One nil separates two statements; more of them mean that libpq waits for nothing that we
+                // wait for.
                 separators += 1
                 if separators > 2 { return }
                 continue
@@ -333,7 +338,8 @@ final class PostgresConnection: LoopBound, @unchecked Sendable {
         guard let handle = CancelHandle(raw) else { return }
         loop.spawn { [self] in
             try? await Self.cancelPool.run { handle.cancel() }
-            // What was to be cancelled is over, or the request has missed it: others may use the connection again.
+            // What was to be cancelled is over, or the request has missed it: others may use the connection
+            // again.
             didCancel()
         }
     }
@@ -377,7 +383,8 @@ final class PostgresConnection: LoopBound, @unchecked Sendable {
 
 /// What libpq needs to cancel a statement, apart from the connection.
 ///
-/// `@unchecked Sendable`: the pointer is to a copy of address and key that never changes, made for just this use.
+/// `@unchecked Sendable`: the pointer is to a copy of address and key that never changes, made for just this
+/// use.
 private final class CancelHandle: @unchecked Sendable {
     private let raw: OpaquePointer
 

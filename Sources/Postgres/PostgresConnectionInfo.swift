@@ -1,8 +1,9 @@
 import CPostgres
 import Glibc
 
-/// Where a PostgreSQL server is and how to introduce oneself to it: a URL (`postgres://user:password@host:port/db?sslmode=…`,
-/// a Unix socket with `?host=/directory`) or a connection string (`host=… dbname=…`), parsed by libpq itself.
+/// Where a PostgreSQL server is and how to introduce oneself to it: a URL
+/// (`postgres://user:password@host:port/db?sslmode=…`, a Unix socket with `?host=/directory`) or a connection
+/// string (`host=… dbname=…`), parsed by libpq itself.
 package struct PostgresConnectionInfo: Sendable, Equatable {
     /// Why a text is no connection URL, for the person who configured it. Never contains the password.
     package struct Invalid: Error, Equatable, CustomStringConvertible {
@@ -16,7 +17,8 @@ package struct PostgresConnectionInfo: Sendable, Equatable {
         var message: UnsafeMutablePointer<CChar>?
         guard let options = PQconninfoParse(text, &message) else {
             defer { PQfreemem(message) }
-            // libpq quotes what it could not parse, which may be the password: say what kind of thing is wrong only.
+            // libpq quotes what it could not parse, which may be the password: say what kind of thing is
+            // wrong only.
             let reason = message.map { String(cString: $0) } ?? ""
             throw Invalid(description: Self.redacted(reason))
         }

@@ -18,7 +18,8 @@ final class PostgresConnector: LoopBound, @unchecked Sendable {
         self.loop = loop
     }
 
-    /// A connection that has answered a first statement. Throws `.unavailable` when there is none by the deadline.
+    /// A connection that has answered a first statement. Throws `.unavailable` when there is none by the
+    /// deadline.
     static func open(
         _ configuration: PostgresConfiguration, loop: EventLoop, logger: Logger
     ) async throws(PostgresError) -> PostgresConnection {
@@ -107,8 +108,8 @@ final class PostgresConnector: LoopBound, @unchecked Sendable {
         }
     }
 
-    /// Waits for the socket. It is registered anew at each step: libpq may have closed it for that of the next address, and
-    /// registering tells what is ready already, which an edge in the past would not.
+    /// Waits for the socket. It is registered anew at each step: libpq may have closed it for that of the
+    /// next address, and registering tells what is ready already, which an edge in the past would not.
     private func watch(_ wanted: Readiness) {
         do throws(IOError) {
             descriptor = try Descriptor(fd: PQsocket(raw), loop: loop) { [weak self] ready in

@@ -3,7 +3,8 @@ package struct PostgresError: Error, Equatable, Sendable {
     package enum Kind: Equatable, Sendable {
         /// There is no connection, and nothing was sent.
         case unavailable
-        /// The connection ended after the statement may have reached the server: whether it took effect is unknown.
+        /// The connection ended after the statement may have reached the server: whether it took effect is
+        /// unknown.
         case connectionLost
         /// No result by the deadline. The server was asked to cancel.
         case timeout
@@ -65,7 +66,8 @@ package struct PostgresError: Error, Equatable, Sendable {
         case .transactionAborted, .decoding, .protocol, .closed: return .client
         case .server:
             switch sqlState?.prefix(2) {
-            // Connection, resources, operator intervention, system and configuration errors, and refused log-ins.
+            // Connection, resources, operator intervention, system and configuration errors, and refused
+            // log-ins.
             case "08", "53", "57", "58", "F0", "28", "3D", "XX": return .server
             default: return .caller
             }
@@ -82,7 +84,8 @@ package struct PostgresError: Error, Equatable, Sendable {
         sqlState == "0A000" && message == "cached plan must not change result type"
     }
     package var isForeignKeyViolation: Bool { sqlState == "23503" }
-    /// A conflict with another transaction (serialization failure, deadlock): the same transaction may succeed next time.
+    /// A conflict with another transaction (serialization failure, deadlock): the same transaction may
+    /// succeed next time.
     package var isConflict: Bool { sqlState == "40001" || sqlState == "40P01" }
 }
 

@@ -1,6 +1,7 @@
 import Reactor
 
-/// One statement on its way: it gets exactly one result, from the server, its deadline or the end of its connection.
+/// One statement on its way: it gets exactly one result, from the server, its deadline or the end of its
+/// connection.
 final class PostgresOperation: LoopBound, @unchecked Sendable {
     typealias Outcome = Result<PostgresRows, PostgresError>
 

@@ -1,5 +1,6 @@
 extension PostgresPool {
-    /// Applies those of `migrations` (in ascending order of their numbers) that the database does not have yet.
+    /// Applies those of `migrations` (in ascending order of their numbers) that the database does not have
+    /// yet.
     ///
     /// One node at a time does so: the others wait for an advisory lock and then find nothing left to do.
     /// - Parameter timeoutMs: for each migration, and for the wait for another node.
@@ -21,7 +22,8 @@ extension PostgresPool {
         return try await Migrator(connection: connection, timeoutMs: timeoutMs).run(migrations)
     }
 
-    /// The number of the last migration that the database has; 0 when it has none. For `--check` and readiness.
+    /// The number of the last migration that the database has; 0 when it has none. For `--check` and
+    /// readiness.
     package func lastMigration() async throws(PostgresError) -> Int {
         do throws(PostgresError) {
             let sql = "SELECT coalesce(max(number), 0)::bigint AS number FROM trivet_migrations"

@@ -4,9 +4,10 @@ import Reactor
 
 /// A loop's PostgreSQL: a few connections that many tasks share.
 ///
-/// A query joins the pipeline of the connection with the least to do; a transaction has a connection for itself. The pool
-/// connects when it is first used and from then on comes back by itself. Every call ends by its deadline, whatever the
-/// server does; while there is no connection calls fail at once when the last attempt to connect has just failed.
+/// A query joins the pipeline of the connection with the least to do; a transaction has a connection for
+/// itself. The pool connects when it is first used and from then on comes back by itself. Every call ends by
+/// its deadline, whatever the server does; while there is no connection calls fail at once when the last
+/// attempt to connect has just failed.
 package final class PostgresPool: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     package let configuration: PostgresConfiguration
@@ -124,7 +125,8 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
         serve()
     }
 
-    /// Gives what has become free to those who wait: transactions first, since they need a connection that is empty.
+    /// Gives what has become free to those who wait: transactions first, since they need a connection that is
+    /// empty.
     private func serve() {
         guard !isClosed else { return }
         while let lease = leases.first, let connection = connections.first(where: \.isIdle) {

@@ -1,4 +1,5 @@
-/// One row of a result. Values are decoded to the type that the context wants: `let id: Int = try row.get("id")`.
+/// One row of a result. Values are decoded to the type that the context wants: `let id: Int = try
+/// row.get("id")`.
 package struct PostgresRow: Sendable {
     let rows: PostgresRows
     let index: Int32

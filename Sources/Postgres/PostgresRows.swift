@@ -3,8 +3,8 @@ import Glibc
 
 /// The rows of a result, which stays in libpq's memory: a row is decoded when and where it is asked for.
 ///
-/// Sendable although it holds a pointer: the result is never changed after `init`, libpq's getters only read, and the last
-/// owner frees it.
+/// Sendable although it holds a pointer: the result is never changed after `init`, libpq's getters only read,
+/// and the last owner frees it.
 package final class PostgresRows: @unchecked Sendable, RandomAccessCollection {
     private let result: OpaquePointer
     package let count: Int

@@ -22,7 +22,8 @@ package struct PostgresTimestamp: Hashable, Comparable, Sendable, CustomStringCo
             + "\(padded(micros % 1_000_000, 6))Z"
     }
 
-    /// Days since the epoch to year, month and day of the proleptic Gregorian calendar, by eras of 400 years that begin in March.
+    /// Days since the epoch to year, month and day of the proleptic Gregorian calendar, by eras of 400 years
+    /// that begin in March.
     private static func civil(daysSince1970: Int64) -> (year: Int64, month: Int64, day: Int64) {
         let (era, dayOfEra) = (daysSince1970 + 719_468).flooredDivision(by: 146_097)
         let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365

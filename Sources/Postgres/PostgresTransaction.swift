@@ -20,7 +20,8 @@ package final class PostgresTransaction: LoopBound, @unchecked Sendable {
         loop = pool.loop
     }
 
-    /// Runs a statement inside the transaction. Throws `PostgresError`; after that only a rollback is possible.
+    /// Runs a statement inside the transaction. Throws `PostgresError`; after that only a rollback is
+    /// possible.
     @discardableResult
     package func query(
         _ statement: Statement, _ parameters: [PostgresValue] = [], timeoutMs: Int? = nil
@@ -44,8 +45,8 @@ package final class PostgresTransaction: LoopBound, @unchecked Sendable {
 extension PostgresPool {
     /// Runs `body` in a transaction: COMMIT when it returns, ROLLBACK when it throws.
     ///
-    /// Throws what the body throws, or `PostgresError`. When COMMIT itself got no answer, the error is not safe to retry:
-    /// the transaction may have taken effect.
+    /// Throws what the body throws, or `PostgresError`. When COMMIT itself got no answer, the error is not
+    /// safe to retry: the transaction may have taken effect.
     package func transaction<T>(
         isolation: PostgresIsolation = .readCommitted, _ body: (PostgresTransaction) async throws -> T
     ) async throws -> T {

@@ -8,7 +8,8 @@ package struct PostgresUUID: Hashable, Sendable, CustomStringConvertible {
         self.low = low
     }
 
-    /// From 32 hexadecimal digits, with hyphens at the usual four places or without any; nil for everything else.
+    /// From 32 hexadecimal digits, with hyphens at the usual four places or without any; nil for everything
+    /// else.
     package init?(_ text: some StringProtocol) {
         var high: UInt64 = 0
         var low: UInt64 = 0

@@ -1,5 +1,5 @@
-/// A parameter of a statement. Sent as text, `bytea` in binary, so that the server may infer the type from where it stands;
-/// where it cannot, the statement says it (`$1::bigint`).
+/// A parameter of a statement. Sent as text, `bytea` in binary, so that the server may infer the type from
+/// where it stands; where it cannot, the statement says it (`$1::bigint`).
 package enum PostgresValue: Sendable, Equatable {
     case null
     case bool(Bool)

@@ -1,6 +1,7 @@
 import Reactor
 
-/// One command on its way: it gets exactly one result, from a reply, from its deadline or from the end of its connection.
+/// One command on its way: it gets exactly one result, from a reply, from its deadline or from the end of its
+/// connection.
 final class RedisCall: LoopBound, @unchecked Sendable {
     typealias Outcome = Result<RedisReply, RedisError>
 

@@ -4,10 +4,10 @@ import Reactor
 
 /// A loop's Redis: one connection, which many tasks share.
 ///
-/// It connects at the first command and from then on comes back by itself. All commands of one wake-up of the loop leave
-/// in one write. Every call ends by its deadline, whatever the server does; while there is no connection calls fail at
-/// once when the last attempt to connect has just failed. Commands that block (BLMOVE, BLPOP, WAIT) belong on a
-/// `RedisDedicatedConnection`: here they would hold up everybody.
+/// It connects at the first command and from then on comes back by itself. All commands of one wake-up of the
+/// loop leave in one write. Every call ends by its deadline, whatever the server does; while there is no
+/// connection calls fail at once when the last attempt to connect has just failed. Commands that block
+/// (BLMOVE, BLPOP, WAIT) belong on a `RedisDedicatedConnection`: here they would hold up everybody.
 package final class RedisClient: LoopBound, @unchecked Sendable {
     private enum State {
         case idle
@@ -59,8 +59,8 @@ package final class RedisClient: LoopBound, @unchecked Sendable {
         try await start(command, deadlineNs: deadlineNs(timeoutMs)).reply().orThrow()
     }
 
-    /// Sends several commands at once and waits for all replies, in order. An error reply stands among them as a value;
-    /// what the connection suffers is thrown.
+    /// Sends several commands at once and waits for all replies, in order. An error reply stands among them
+    /// as a value; what the connection suffers is thrown.
     package func sendAll(_ commands: [RedisCommand], timeoutMs: Int? = nil) async throws(RedisError)
         -> [RedisReply]
     {

@@ -32,7 +32,8 @@ package struct RedisCommand: Sendable {
     /// Hands the command in the form in which it is sent to `body`; the bytes die with the call.
     package func withWireFormat<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
         arena.withUnsafeBytes { bytes in
-            // An empty arena (a command of empty arguments) has no address; the lengths are 0 then, so any will do.
+            // An empty arena (a command of empty arguments) has no address; the lengths are 0 then, so any
+            // will do.
             let base = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
             return withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: ends.count) {
                 pointers in

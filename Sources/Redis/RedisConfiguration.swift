@@ -14,7 +14,8 @@ package struct RedisConfiguration: Sendable {
     package var outboundLimitBytes = 64 << 20
     /// How long a command may stay unanswered beyond its deadline before its connection counts as dead.
     package var stallGraceMs = 1000
-    /// A subscription that hears nothing for this long asks with PING, and reconnects when that is not answered in as long again.
+    /// A subscription that hears nothing for this long asks with PING, and reconnects when that is not
+    /// answered in as long again.
     package var subscriptionPingMs = 5000
     package var limits = RedisReplyReader.Limits()
     /// File of certificates to trust for `rediss`; the system's when nil.

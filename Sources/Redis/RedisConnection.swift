@@ -3,8 +3,8 @@ import Reactor
 
 /// One connection to Redis: commands go out in order, replies come back in the same order.
 ///
-/// A command whose deadline passes fails, but keeps its place in the queue, so that its late reply is swallowed.
-/// A connection whose oldest command is overdue by more than the grace period is dead and closed.
+/// A command whose deadline passes fails, but keeps its place in the queue, so that its late reply is
+/// swallowed. A connection whose oldest command is overdue by more than the grace period is dead and closed.
 final class RedisConnection: LoopBound, ChannelDelegate, @unchecked Sendable {
     let loop: EventLoop
     /// Called once, when the connection is gone and all its calls have failed. Not called by `close()`.
@@ -119,7 +119,8 @@ final class RedisConnection: LoopBound, ChannelDelegate, @unchecked Sendable {
         } else if let call = calls.popFirst() {
             call.finish(.success(reply))
         } else {
-            // Redis says why it hangs up (too many clients, for one) before it does; everything else is out of order.
+            // Redis says why it hangs up (too many clients, for one) before it does; everything else is out
+            // of order.
             guard case .error(_, let message) = reply else {
                 lose(.protocol("a reply that nobody waits for"))
                 return

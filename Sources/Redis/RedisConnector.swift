@@ -11,7 +11,8 @@ final class RedisConnector: LoopBound, @unchecked Sendable {
         self.loop = loop
     }
 
-    /// A connection that has answered a PING. Throws `.unavailable` when there is none by the connect deadline.
+    /// A connection that has answered a PING. Throws `.unavailable` when there is none by the connect
+    /// deadline.
     func open() async throws(RedisError) -> RedisConnection {
         let deadlineNs = loop.nowNs &+ UInt64(configuration.connectTimeoutMs) * 1_000_000
         let channel: Channel

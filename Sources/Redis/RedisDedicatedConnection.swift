@@ -1,7 +1,8 @@
 import Reactor
 
-/// A connection that one task has to itself, for commands that block (BLMOVE, BLPOP) or that belong together (WATCH).
-/// It connects at the first command, and again at the next one after it was lost; it never retries by itself.
+/// A connection that one task has to itself, for commands that block (BLMOVE, BLPOP) or that belong together
+/// (WATCH). It connects at the first command, and again at the next one after it was lost; it never retries
+/// by itself.
 package final class RedisDedicatedConnection: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     private let connector: RedisConnector
@@ -18,7 +19,8 @@ package final class RedisDedicatedConnection: LoopBound, @unchecked Sendable {
     }
 
     /// Sends a command and waits for its reply.
-    /// - Parameter blockingMs: how long the command itself may block; its deadline is that much later than usual.
+    /// - Parameter blockingMs: how long the command itself may block; its deadline is that much later than
+    ///   usual.
     @discardableResult
     package func send(_ command: RedisCommand, blockingMs: Int = 0) async throws(RedisError) -> RedisReply {
         assertInLoop()

@@ -4,7 +4,8 @@ import Glibc
 /// Turns received bytes into replies, with hiredis's reader. No I/O.
 ///
 /// Bounds: a reply nests at most 7 arrays deep (hiredis), has at most `elementLimit` elements an array
-/// and takes at most `replyLimitBytes` on the wire; a reply beyond them is a protocol error, after which the reader is useless.
+/// and takes at most `replyLimitBytes` on the wire; a reply beyond them is a protocol error, after which the
+/// reader is useless.
 package struct RedisReplyReader: ~Copyable {
     package struct Limits: Sendable {
         package var replyLimitBytes = 64 << 20
@@ -34,7 +35,8 @@ package struct RedisReplyReader: ~Copyable {
         context.initialize(
             to: Context(elementLimit: limits.elementLimit, createArray: reader.pointee.fn.pointee.createArray)
         )
-        // A length is believed before its elements arrive, and memory for them is taken at once: check it first.
+        // A length is believed before its elements arrive, and memory for them is taken at once: check it
+        // first.
         functions.pointee.createArray = { task, count in
             guard let context = task?.pointee.privdata?.assumingMemoryBound(to: Context.self),
                 Int(count) <= context.pointee.elementLimit

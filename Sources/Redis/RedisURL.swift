@@ -10,8 +10,8 @@ package struct RedisURL: Sendable, Equatable {
         case unix(path: String)
     }
 
-    /// Why a text is no Redis URL, in words for the person who configured it. Never contains the text itself: it may hold a
-    /// password.
+    /// Why a text is no Redis URL, in words for the person who configured it. Never contains the text itself:
+    /// it may hold a password.
     package struct Invalid: Error, Equatable, CustomStringConvertible {
         package let description: String
     }

@@ -21,7 +21,7 @@ struct DrainTests {
             for view in views { try await eventually("all are seen") { view.ids.count == 4 } }
             let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 10_000, fallbackMs: 5000) }
             #expect(outcome == .acknowledged(["lb-1", "lb-2"]))
-            #expect(seconds < 1)
+            #expect(seconds < 4)
             for view in views {
                 #expect(view.member("api-1")?.record.state == .draining)
                 #expect(view.member("api-2")?.record.state == .ready)
@@ -54,7 +54,7 @@ struct DrainTests {
             let node = try await fixture.node("api-1")
             let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 700, fallbackMs: 5000) }
             #expect(outcome == .timedOut(missing: ["lb-2"]))
-            #expect(seconds >= 0.69 && seconds < 1.5)
+            #expect(seconds >= 0.69 && seconds < 4)
         }
     }
 
@@ -69,7 +69,7 @@ struct DrainTests {
             dead.close()
             let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 20_000, fallbackMs: 5000) }
             #expect(outcome == .acknowledged(["lb"]))
-            #expect(seconds > 2 && seconds < 7)
+            #expect(seconds > 2 && seconds < 15)
         }
     }
 
@@ -79,7 +79,7 @@ struct DrainTests {
             let node = try await fixture.node("api-1")
             let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 5000, fallbackMs: 400) }
             #expect(outcome == .noBalancers)
-            #expect(seconds >= 0.39 && seconds < 1)
+            #expect(seconds >= 0.39 && seconds < 4)
         }
     }
 
@@ -92,7 +92,7 @@ struct DrainTests {
             if frozen { redis.freeze() } else { try redis.stop() }
             let (outcome, seconds) = try await timed { await node.drain(timeoutMs: 10_000, fallbackMs: 600) }
             #expect(outcome == .registryAway)
-            #expect(seconds >= 0.5 && seconds < 2.5)
+            #expect(seconds >= 0.5 && seconds < 6)
         }
     }
 

@@ -14,6 +14,10 @@ final class PostgresFixture: Sendable {
         group = try EventLoopGroup(count: 1)
         loop = group.loops[0]
         var configuration = PostgresConfiguration(connection: try PostgresConnectionInfo(parsing: url))
+        // The machine of a test may be busy; what tests a deadline sets its own.
+        configuration.queryTimeoutMs = 20_000
+        configuration.connectTimeoutMs = 20_000
+        configuration.leaseTimeoutMs = 20_000
         change(&configuration)
         pool = PostgresPool(configuration, loop: loop, logger: Self.logger)
     }

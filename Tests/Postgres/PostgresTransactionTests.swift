@@ -90,7 +90,7 @@ struct PostgresTransactionTests {
         }) { pool, _, _ async throws in
             try await pool.transaction { _ in
                 let (error, seconds) = try await failure { try await pool.transaction { _ in () } }
-                #expect(error.kind == .overloaded && error.isRetrySafe && seconds < 0.5)
+                #expect(error.kind == .overloaded && error.isRetrySafe && seconds < 3)
             }
             try await pool.query(selectOne)
         }
@@ -105,7 +105,7 @@ struct PostgresTransactionTests {
                     try await transaction.query(sleep, [30.0], timeoutMs: 200)
                 }
             }
-            #expect(error.kind == .timeout && error.isRetrySafe && seconds < 1.5)
+            #expect(error.kind == .timeout && error.isRetrySafe && seconds < 10)
             #expect(try await pool.int(countItems, column: "count") == 0)
         }
     }

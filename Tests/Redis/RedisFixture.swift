@@ -15,6 +15,9 @@ final class RedisFixture: Sendable {
         group = try EventLoopGroup(count: 1)
         loop = group.loops[0]
         var configuration = RedisConfiguration(url: try RedisURL(parsing: url))
+        // The machine of a test may be busy; what tests a deadline sets its own.
+        configuration.commandTimeoutMs = 10_000
+        configuration.connectTimeoutMs = 10_000
         change(&configuration)
         self.configuration = configuration
         client = RedisClient(configuration, loop: loop, logger: Self.logger)

@@ -8,7 +8,8 @@ package func monotonicNs() -> UInt64 {
 }
 
 /// Asks again and again, a few milliseconds apart, until `condition` holds.
-/// Throws `TestFailure` with `claim` when it still does not after `seconds`. What the condition throws counts as "not yet".
+/// Throws `TestFailure` with `claim` when it still does not after `seconds`. What the condition throws counts
+/// as "not yet".
 package func eventually(
     within seconds: Double = 10, _ claim: String, _ condition: () async throws -> Bool
 ) async throws {

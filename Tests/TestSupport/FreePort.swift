@@ -1,7 +1,8 @@
 import CLinux
 import Glibc
 
-/// A TCP port of 127.0.0.1 that was free a moment ago: the kernel hands them out in turn, so that nobody else gets it at once.
+/// A TCP port of 127.0.0.1 that was free a moment ago: the kernel hands them out in turn, so that nobody else
+/// gets it at once.
 package func freePort() throws -> Int {
     let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     guard fd >= 0 else { throw TestFailure("socket: errno \(errno)") }

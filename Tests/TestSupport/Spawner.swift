@@ -1,56 +1,63 @@
 import Glibc
-import Synchronization
 
-/// The one thread that starts all children. A parent death signal comes when the *thread* that started the child ends,
-/// and the threads of Swift's pool come and go; this one stays as long as the process.
-final class Spawner: Sendable {
+/// The one thread that starts all children. A parent death signal comes when the *thread* that started the child
+/// ends, and the threads of Swift's pool come and go; this one stays as long as the process.
+///
+/// `@unchecked Sendable`: `orders` and `results` are only touched under the pthread mutex, which the thread sanitizer
+/// knows (it does not see through Synchronization's).
+final class Spawner: @unchecked Sendable {
     static let shared = Spawner()
 
     private struct Order {
+        var id: Int
         var words: [String]
         var environment: [String: String]
         var outputPath: String
     }
 
-    private struct State {
-        var orders: [(id: Int, order: Order)] = []
-        var results: [Int: Result<pid_t, TestFailure>] = [:]
-        var nextID = 0
-    }
-
-    private let state = Mutex(State())
+    private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let news = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var orders: [Order] = []
+    private var results: [Int: Result<pid_t, TestFailure>] = [:]
+    private var lastID = 0
 
     private init() {
+        pthread_mutex_init(lock, nil)
+        pthread_cond_init(news, nil)
         var thread = pthread_t()
-        pthread_create(&thread, nil, { _ in Spawner.shared.work() }, nil)
+        pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<Spawner>.fromOpaque(argument).takeUnretainedValue().work()
+            }, Unmanaged.passRetained(self).toOpaque())
         pthread_detach(thread)
     }
 
+    /// Starts a program and returns its process id.
     func spawn(_ words: [String], environment: [String: String], outputPath: String) throws -> pid_t {
-        let id = state.withLock { state in
-            state.nextID += 1
-            let order = Order(words: words, environment: environment, outputPath: outputPath)
-            state.orders.append((state.nextID, order))
-            return state.nextID
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        lastID += 1
+        let id = lastID
+        orders.append(Order(id: id, words: words, environment: environment, outputPath: outputPath))
+        pthread_cond_broadcast(news)
+        while true {
+            if let result = results.removeValue(forKey: id) { return try result.get() }
+            pthread_cond_wait(news, lock)
         }
-        var result: Result<pid_t, TestFailure>?
-        try eventuallyBlocking(within: 30, "the spawner starts \(words)") {
-            result = state.withLock { $0.results.removeValue(forKey: id) }
-            return result != nil
-        }
-        guard let result else { throw TestFailure("the spawner lost an order") }
-        return try result.get()
     }
 
     private func work() -> Never {
+        pthread_mutex_lock(lock)
         while true {
-            let next = state.withLock { $0.orders.isEmpty ? nil : $0.orders.removeFirst() }
-            guard let next else {
-                usleep(2_000)
-                continue
-            }
-            let result = Self.start(next.order)
-            state.withLock { $0.results[next.id] = result }
+            while orders.isEmpty { pthread_cond_wait(news, lock) }
+            let order = orders.removeFirst()
+            pthread_mutex_unlock(lock)
+            let result = Self.start(order)
+            pthread_mutex_lock(lock)
+            results[order.id] = result
+            pthread_cond_broadcast(news)
         }
     }
 

@@ -92,7 +92,8 @@ package final class TestPostgres: Sendable {
         try start()
     }
 
-    /// Stops the clock of the server and of all its backends (SIGSTOP): connections stay open, nothing is answered.
+    /// Stops the clock of the server and of all its backends (SIGSTOP): connections stay open, nothing is
+    /// answered.
     package func freeze() { signalAll(SIGSTOP) }
     package func thaw() { signalAll(SIGCONT) }
 
@@ -106,7 +107,8 @@ package final class TestPostgres: Sendable {
         }
     }
 
-    /// Runs SQL with psql, unaligned and without headers, and returns what it printed, without the last line feed.
+    /// Runs SQL with psql, unaligned and without headers, and returns what it printed, without the last line
+    /// feed.
     @discardableResult
     package func psql(_ sql: String, database: String = "postgres") throws -> String {
         let output = try TestProcess.run(

@@ -18,7 +18,8 @@ package final class TestRedis: Sendable {
         }
     }
 
-    /// The server that tests share which only need one: they use keys of their own and never flush or stop it.
+    /// The server that tests share which only need one: they use keys of their own and never flush or stop
+    /// it.
     package static func shared() throws -> TestRedis { try sharedResult.get() }
     private static let sharedResult = Result { try TestRedis() }
 
