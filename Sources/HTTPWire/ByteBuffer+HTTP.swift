@@ -60,8 +60,8 @@ extension ByteBuffer {
         append("\r\n")
     }
 
-    /// The lines of `fields`, which were checked when they entered; without those that frame the message or belong to
-    /// this hop, which only the one who writes the head can know.
+    /// The lines of `fields`, which were checked when they entered; without those that frame the message or
+    /// belong to this hop, which only the one who writes the head can know.
     package mutating func appendFields(_ fields: HTTPFields) {
         for field in fields.entries where !field.id.belongsToMessageWriter {
             append(field.name)

@@ -8,7 +8,7 @@ struct DrainTests {
         try await withServer(loops: 2) { routes, recorder in
             routes.get("/slow") { request in
                 recorder.note("begun")
-                await request.loop.sleep(ns: 100_000_000)
+                while !recorder.all.events.contains("go on") { await request.loop.sleep(ns: 1_000_000) }
                 return .fixed("slow")
             }
             commonRoutes(&routes, recorder)
@@ -21,6 +21,7 @@ struct DrainTests {
             #expect(rig.server.connectionCount == 2 && rig.server.activeRequestCount == 1)
             rig.server.beginDrain(idleGraceMs: 10)
             #expect(try idle.isAtEnd())
+            rig.recorder.note("go on")
             let response = try busy.readResponse()
             #expect(response.body == "slow" && response["connection"] == "close")
             #expect(try busy.isAtEnd())

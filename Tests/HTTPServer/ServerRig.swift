@@ -32,7 +32,8 @@ final class Recorder: HTTPServerObserver {
     func requestDidFinish(_ request: Request, _ outcome: RequestOutcome) {
         let finished = Finished(
             method: request.methodName, route: request.routePattern, status: outcome.status,
-            receivedBytes: outcome.receivedBytes, sentBytes: outcome.sentBytes, isComplete: outcome.isComplete)
+            receivedBytes: outcome.receivedBytes, sentBytes: outcome.sentBytes, isComplete: outcome.isComplete
+        )
         notes.withLock { $0.finished.append(finished) }
     }
     func requestWasRefused(_ error: HTTPParseError, peer: SocketAddress?, loop: EventLoop) {
@@ -49,8 +50,8 @@ struct ServerRig {
     let recorder: Recorder
     let port: Int
 
-    func connect(trusting: String? = nil, receiveBufferBytes: Int32? = nil) throws -> TestHTTPConnection {
-        try TestHTTPConnection(port: port, trusting: trusting, receiveBufferBytes: receiveBufferBytes)
+    func connect(tls: Bool = false, receiveBufferBytes: Int32? = nil) throws -> TestHTTPConnection {
+        try TestHTTPConnection(port: port, tls: tls, receiveBufferBytes: receiveBufferBytes)
     }
 }
 
@@ -64,7 +65,8 @@ func withServer(
     build(&routes, recorder)
     let group = try EventLoopGroup(count: loops, name: "test")
     let server = try HTTPServer(
-        group: group, addresses: [try #require(SocketAddress(parsing: "127.0.0.1:0"))], router: routes.build(),
+        group: group, addresses: [try #require(SocketAddress(parsing: "127.0.0.1:0"))],
+        router: routes.build(),
         configuration: configuration, observer: recorder)
     let rig = ServerRig(server: server, recorder: recorder, port: server.addresses[0].port)
     func end() async {
@@ -84,7 +86,8 @@ func withServer(
 /// The routes that most tests use.
 func commonRoutes(_ routes: inout RouterBuilder, _ recorder: Recorder) {
     routes.get("/hello") { _ in .fixed("hello") }
-    routes.post("/echo") { request in .text(String(decoding: try await request.body.collect(), as: UTF8.self)) }
+    routes.post("/echo") { request in .text(String(decoding: try await request.body.collect(), as: UTF8.self))
+    }
     routes.post("/ignore") { _ in .fixed("ignored") }
     routes.post("/pieces") { request in
         var sizes: [String] = []
@@ -93,7 +96,8 @@ func commonRoutes(_ routes: inout RouterBuilder, _ recorder: Recorder) {
             total += piece.count
             sizes.append(String(decoding: piece, as: UTF8.self))
         }
-        return .text(total > 1000 ? "\(total)" : sizes.joined() + "|" + (request.body.trailers["x-sum"] ?? "-"))
+        return .text(
+            total > 1000 ? "\(total)" : sizes.joined() + "|" + (request.body.trailers["x-sum"] ?? "-"))
     }
     routes.get("/stream") { _ in
         .stream(contentType: "text/plain") { writer in

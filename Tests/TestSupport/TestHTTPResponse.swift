@@ -26,7 +26,9 @@ extension TestHTTPConnection {
         var response = TestHTTPResponse()
         response.head = try read(through: "\r\n\r\n")
         let lines = response.head.split(separator: "\r\n")
-        guard let first = lines.first, first.hasPrefix("HTTP/1.1 "), let status = Int(first.dropFirst(9).prefix(3)) else {
+        guard let first = lines.first, first.hasPrefix("HTTP/1.1 "),
+            let status = Int(first.dropFirst(9).prefix(3))
+        else {
             throw TestFailure("no status line: \(response.head)")
         }
         response.status = status

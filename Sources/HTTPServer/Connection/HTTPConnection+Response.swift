@@ -41,7 +41,8 @@ extension HTTPConnection {
     }
 
     private func sendWhole(
-        _ response: Response, _ request: Request, count: Int, _ withBody: ((UnsafeRawBufferPointer) -> Void) -> Void
+        _ response: Response, _ request: Request, count: Int,
+        _ withBody: ((UnsafeRawBufferPointer) -> Void) -> Void
     ) {
         let hasBody = request.method != .head && !response.status.forbidsBody && count > 0
         channel.withOutbound { buffer in
@@ -58,7 +59,8 @@ extension HTTPConnection {
         _ response: Response, _ request: Request, _ length: Int?,
         _ produce: @Sendable (ResponseWriter) async throws -> Void
     ) async {
-        let framing: BodyFraming = length.map { .length($0) } ?? (request.versionMinor > 0 ? .chunked : .untilClose)
+        let framing: BodyFraming =
+            length.map { .length($0) } ?? (request.versionMinor > 0 ? .chunked : .untilClose)
         channel.withOutbound { buffer in
             appendHead(response, request, framing, to: &buffer)
         }
@@ -149,8 +151,9 @@ extension HTTPConnection {
         }
     }
 
-    /// Whether what is left of the request's body is little enough to be read and dropped. A client that still waits for
-    /// `100 Continue` may or may not send it, so that nobody could tell where the next request begins.
+    /// Whether what is left of the request's body is little enough to be read and dropped. A client that
+    /// still waits for `100 Continue` may or may not send it, so that nobody could tell where the next
+    /// request begins.
     private var canSkipRestOfBody: Bool {
         if reader.failure != nil { return false }
         if inbound.isComplete { return true }

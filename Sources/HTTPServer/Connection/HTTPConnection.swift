@@ -4,8 +4,9 @@ import Reactor
 
 /// One connection of a server: reads heads, runs handlers one after the other, writes their answers in order.
 ///
-/// Invariant: `request` is set exactly in the phase `handling`. One request is answered at a time; pipelined ones wait in
-/// the channel's bounded receive buffer, and answers that come without waiting leave in one system call.
+/// Invariant: `request` is set exactly in the phase `handling`. One request is answered at a time; pipelined
+/// ones wait in the channel's bounded receive buffer, and answers that come without waiting leave in one
+/// system call.
 final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
     enum Phase {
         /// Waiting for a head, or for its rest.
@@ -37,8 +38,8 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
     private var discardedBytes = 0
     private(set) lazy var timer = loop.makeTimer { [unowned self] in timeUp() }
 
-    // 32 requests a turn: enough to answer a pipeline in one system call, few enough to be fair to other connections.
-    private static let requestsPerTurn = 32
+    // 64 requests a turn: enough to answer a pipeline in one system call, few enough to be fair to others.
+    private static let requestsPerTurn = 64
 
     init(channel: Channel, server: LoopServer) {
         self.channel = channel
@@ -95,8 +96,8 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
 
     // MARK: Requests
 
-    /// Goes on as far as the received bytes allow. Safe to call from everywhere: calls from within are taken up by the
-    /// running one.
+    /// Goes on as far as the received bytes allow. Safe to call from everywhere: calls from within are taken
+    /// up by the running one.
     func pump() {
         guard !isPumping else { return }
         isPumping = true
@@ -108,7 +109,7 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
             case .head:
                 guard !channel.isOverHighWatermark else { break pumping }
                 if requests == HTTPConnection.requestsPerTurn {
-                    channel.resumeReading()
+                    loop.submit { [self] in pump() }
                     break pumping
                 }
                 requests += 1
@@ -155,12 +156,14 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
         channel.inbound.consume(headLength)
         let framing = server.parser.framing
         let body = RequestBody(
-            connection: self, declaredLength: server.parser.isChunked ? nil : server.parser.contentLength ?? 0,
+            connection: self,
+            declaredLength: server.parser.isChunked ? nil : server.parser.contentLength ?? 0,
             loop: loop)
         inbound = InboundBody(framing, limits: server.configuration.limits)
         reader = BodyReader(awaitsContinue: server.parser.expectsContinue && !inbound.isComplete)
         outbound = OutboundResponse(clientKeepsAlive: server.parser.keepAlive)
-        return Request(server.parser, head: head, id: server.requestID(of: head), channel: channel, body: body)
+        return Request(
+            server.parser, head: head, id: server.requestID(of: head), channel: channel, body: body)
     }
 
     private func run(_ request: Request) {
@@ -186,7 +189,9 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
     }
 
     private func problem(_ error: any Error, _ request: Request) -> Response {
-        if let answer = Problem.answer(error) { return Problem.response(answer, requestID: request.requestID) }
+        if let answer = Problem.answer(error) {
+            return Problem.response(answer, requestID: request.requestID)
+        }
         if !(error is CancellationError && (sawEOF || channel.isClosed)) {
             server.observer?.handlerDidFail(request, error)
         }
@@ -209,7 +214,10 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
                 durationNs: monotonicNs() &- request.startNs, isComplete: isComplete))
         if phase == .closing { return }
         if !isComplete {
+            // What was written leaves if it can, so that the client sees a body that is cut off, not a
+            // mystery.
             phase = .closing
+            channel.flush()
             channel.close()
         } else if !outbound.keepsAlive {
             close(lingering: !inbound.isComplete || !channel.inbound.isEmpty)
@@ -230,7 +238,8 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
             afterMs: server.isDraining ? server.drainIdleGraceMs : server.configuration.idleTimeoutMs)
     }
 
-    /// Drops what has come of a body that no handler wanted. True when the connection is ready for the next request.
+    /// Drops what has come of a body that no handler wanted. True when the connection is ready for the next
+    /// request.
     private func discard() -> Bool {
         do throws(HTTPParseError) {
             try inbound.take(from: &channel.inbound) { discardedBytes += $0.count }

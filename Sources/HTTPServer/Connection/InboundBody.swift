@@ -55,7 +55,8 @@ struct InboundBody {
     }
 
     private mutating func takeChunks(
-        _ decoder: inout ChunkedDecoder, from buffer: inout ByteBuffer, _ sink: (UnsafeRawBufferPointer) -> Void
+        _ decoder: inout ChunkedDecoder, from buffer: inout ByteBuffer,
+        _ sink: (UnsafeRawBufferPointer) -> Void
     ) throws(HTTPParseError) -> Bool {
         var offset = 0
         while true {

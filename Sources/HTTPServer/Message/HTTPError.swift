@@ -25,7 +25,9 @@ package struct HTTPError: Error, Sendable {
     }
 
     /// 503 with Retry-After.
-    package static func unavailable(_ detail: String, retryAfterSeconds: Int = 1, code: String? = nil) -> HTTPError {
+    package static func unavailable(_ detail: String, retryAfterSeconds: Int = 1, code: String? = nil)
+        -> HTTPError
+    {
         var error = HTTPError(.serviceUnavailable, detail, code: code)
         error.headers.append("retry-after", number: retryAfterSeconds)
         return error
@@ -39,19 +41,22 @@ package protocol HTTPErrorConvertible: Error {
 
 /// The one place where errors become answers.
 enum Problem {
-    /// The answer that `error` is, or nil when it is a fault of ours (which the caller reports and answers with 500).
+    /// The answer that `error` is, or nil when it is a fault of ours (which the caller reports and answers
+    /// with 500).
     static func answer(_ error: any Error) -> HTTPError? {
         switch error {
         case let error as HTTPError: error
         case let error as any HTTPErrorConvertible: error.httpError
-        case let error as HTTPParseError: HTTPError(error.status, "The request is malformed: \(error.reason).")
+        case let error as HTTPParseError:
+            HTTPError(error.status, "The request is malformed: \(error.reason).")
         case let error as JSONError: HTTPError(.badRequest, "The body is not valid JSON: \(error).")
         case is PercentCodingError: HTTPError(.badRequest, "The target is not valid percent-encoded UTF-8.")
         default: nil
         }
     }
 
-    static let internalError = HTTPError(.internalServerError, "The server failed to answer; the fault has been logged.")
+    static let internalError = HTTPError(
+        .internalServerError, "The server failed to answer; the fault has been logged.")
 
     /// The problem document of `error`.
     static func response(_ error: HTTPError, requestID: String?) -> Response {

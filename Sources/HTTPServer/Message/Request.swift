@@ -14,7 +14,8 @@ package final class Request: LoopBound, @unchecked Sendable {
     package let versionMinor: Int
     /// The body, which is read only when the handler asks for it.
     package let body: RequestBody
-    /// The pattern of the route that was chosen, nil when none was. For metrics: clients cannot invent values of it.
+    /// The pattern of the route that was chosen, nil when none was. For metrics: clients cannot invent values
+    /// of it.
     package internal(set) var routePattern: String?
     /// `CLOCK_MONOTONIC` nanoseconds at which the head was complete.
     package let startNs: UInt64
@@ -32,7 +33,8 @@ package final class Request: LoopBound, @unchecked Sendable {
     private var values: [ObjectIdentifier: any Sendable] = [:]
 
     init(
-        _ parser: borrowing RequestHeadParser, head: [UInt8], id: RequestID, channel: Channel, body: RequestBody
+        _ parser: borrowing RequestHeadParser, head: [UInt8], id: RequestID, channel: Channel,
+        body: RequestBody
     ) {
         loop = channel.loop
         method = parser.method
@@ -70,7 +72,9 @@ package final class Request: LoopBound, @unchecked Sendable {
     package func queryItems() throws(HTTPError) -> QueryItems {
         guard let queryRange else { return QueryItems() }
         do throws(PercentCodingError) {
-            return try withBytes(queryRange) { (query) throws(PercentCodingError) in try QueryItems(parsing: query) }
+            return try withBytes(queryRange) { (query) throws(PercentCodingError) in
+                try QueryItems(parsing: query)
+            }
         } catch {
             throw HTTPError(.badRequest, "The query is not valid percent-encoded UTF-8, or too long.")
         }
@@ -112,7 +116,8 @@ package final class Request: LoopBound, @unchecked Sendable {
     }
 
     /// Reads the whole body as JSON.
-    /// - Throws: 413 beyond the limit, 400 when it is not strict JSON, 415 when it is declared as something else.
+    /// - Throws: 413 beyond the limit, 400 when it is not strict JSON, 415 when it is declared as something
+    ///   else.
     package func json(limitBytes: Int? = nil) async throws -> JSONValue {
         if let type = header(.contentType), !Request.isJSON(type) {
             throw HTTPError(.unsupportedMediaType, "The body must be application/json.")
@@ -133,7 +138,8 @@ package final class Request: LoopBound, @unchecked Sendable {
 
     private static func isJSON(_ type: String) -> Bool {
         let essence = type.prefix { $0 != ";" }.lowercased().filter { $0 != " " }
-        return essence == "application/json" || (essence.hasPrefix("application/") && essence.hasSuffix("+json"))
+        return essence == "application/json"
+            || (essence.hasPrefix("application/") && essence.hasSuffix("+json"))
     }
 
     private func isName(_ field: HeaderField, _ name: String) -> Bool {

@@ -1,8 +1,8 @@
 import HTTPWire
 import Reactor
 
-/// A request's body. Nothing of it is read from the connection until the handler asks; then as much as it takes, so that
-/// a slow handler slows its client instead of filling memory.
+/// A request's body. Nothing of it is read from the connection until the handler asks; then as much as it
+/// takes, so that a slow handler slows its client instead of filling memory.
 package final class RequestBody: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     /// The Content-Length; nil for chunked bodies. 0 when there is no body.

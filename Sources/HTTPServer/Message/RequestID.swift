@@ -1,12 +1,14 @@
 import Bytes
 import HTTPWire
 
-/// The name of a request: taken over from a trusted hop, or 128 random bits. Made into text only when somebody asks.
+/// The name of a request: taken over from a trusted hop, or 128 random bits. Made into text only when
+/// somebody asks.
 enum RequestID {
     case received(ByteRange)
     case made(UInt64, UInt64)
 
-    /// Whether a received id is used: 1 to 128 letters, digits and `-._~`. What else stands in logs is ours to decide.
+    /// Whether a received id is used: 1 to 128 letters, digits and `-._~`. What else stands in logs is ours
+    /// to decide.
     static func isValid(_ bytes: RawSpan) -> Bool {
         guard bytes.byteCount > 0, bytes.byteCount <= 128 else { return false }
         return bytes.withUnsafeBytes { $0.allSatisfy { ByteSet.unreserved.contains($0) } }

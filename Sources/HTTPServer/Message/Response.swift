@@ -7,14 +7,16 @@ package struct Response: Sendable {
         case none
         case bytes([UInt8])
         case fixed(StaticString)
-        /// Produced while it is sent. With a length, exactly so many bytes must be written; without, it is sent in chunks.
+        /// Produced while it is sent. With a length, exactly so many bytes must be written; without, it is
+        /// sent in chunks.
         case stream(length: Int?, @Sendable (ResponseWriter) async throws -> Void)
     }
 
     package var status: HTTPStatus
     /// Written as Content-Type when there is one.
     package var contentType: StaticString?
-    /// Further headers. Date, Content-Length, Transfer-Encoding, Connection and X-Request-Id are the server's to write.
+    /// Further headers. Date, Content-Length, Transfer-Encoding, Connection and X-Request-Id are the server's
+    /// to write.
     package var headers = HTTPFields()
     package var body: Body
 
@@ -44,7 +46,8 @@ package struct Response: Sendable {
 
     /// An answer that stands in the program.
     package static func fixed(
-        _ text: StaticString, status: HTTPStatus = .ok, contentType: StaticString = "text/plain; charset=utf-8"
+        _ text: StaticString, status: HTTPStatus = .ok,
+        contentType: StaticString = "text/plain; charset=utf-8"
     ) -> Response {
         Response(status, contentType: contentType, body: .fixed(text))
     }

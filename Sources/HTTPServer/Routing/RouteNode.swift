@@ -36,8 +36,8 @@ struct RouteNode: Sendable {
         }
     }
 
-    /// The routes of the first pattern that matches `path` from `index` on (which stands behind a slash), with the raw
-    /// values of its parameters in `captured`. Nil when none does.
+    /// The routes of the first pattern that matches `path` from `index` on (which stands behind a slash),
+    /// with the raw values of its parameters in `captured`. Nil when none does.
     func match(_ path: UnsafeRawBufferPointer, _ index: Int, _ captured: inout [Range<Int>]) -> [Route]? {
         var end = index
         while end < path.count, path[end] != UInt8(ascii: "/") { end += 1 }
@@ -56,13 +56,16 @@ struct RouteNode: Sendable {
         return nil
     }
 
-    private func continueMatch(_ path: UnsafeRawBufferPointer, _ end: Int, _ captured: inout [Range<Int>]) -> [Route]? {
+    private func continueMatch(_ path: UnsafeRawBufferPointer, _ end: Int, _ captured: inout [Range<Int>])
+        -> [Route]?
+    {
         if end == path.count { return routes.isEmpty ? nil : routes }
         return match(path, end + 1, &captured)
     }
 
     @inline(__always)
-    private func isEqual(_ segment: [UInt8], _ path: UnsafeRawBufferPointer, _ start: Int, _ end: Int) -> Bool {
+    private func isEqual(_ segment: [UInt8], _ path: UnsafeRawBufferPointer, _ start: Int, _ end: Int) -> Bool
+    {
         guard segment.count == end - start else { return false }
         for offset in 0..<segment.count where segment[offset] != path[start + offset] { return false }
         return true

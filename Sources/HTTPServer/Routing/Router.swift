@@ -12,8 +12,8 @@ package final class Router: Sendable {
         methodNotAllowed = wrap { request in try Router.answerOtherMethod(request) }
     }
 
-    /// The handler for `request`, whose route and parameters are noted in it. For an unknown path the one that answers 404,
-    /// for another method the one that answers 405 (or OPTIONS) with Allow.
+    /// The handler for `request`, whose route and parameters are noted in it. For an unknown path the one
+    /// that answers 404, for another method the one that answers 405 (or OPTIONS) with Allow.
     func handler(for request: Request) -> Handler {
         if request.method == .connect { return Router.refuseConnect }
         if request.isForServer { return Router.answerForServer }
@@ -26,12 +26,12 @@ package final class Router: Sendable {
                 request[AllowedMethods.self] = AllowedMethods(routes)
                 return methodNotAllowed
             }
-            request.routePattern = route.pattern
             for (name, range) in zip(route.parameterNames, captured) {
                 let raw = UnsafeRawBufferPointer(rebasing: path[range])
                 guard let value = Router.decode(raw) else { return nil }
                 request.parameters.append((name, value))
             }
+            request.routePattern = route.pattern
             return route.handler
         }
         return found ?? notFound

@@ -12,15 +12,20 @@ package struct RouterBuilder {
 
     package init() {}
 
-    /// Wraps `middleware` around every route, also around the answers 404 and 405; the first one is the outermost.
+    /// Wraps `middleware` around every route, also around the answers 404 and 405; the first one is the
+    /// outermost.
     package mutating func use(_ middleware: @escaping Middleware) { self.middleware.append(middleware) }
 
-    /// Adds a route. A segment `:name` matches one segment that is not empty, a last segment `*name` all that is left.
-    /// Literals come before parameters, parameters before wildcards. Traps on a malformed or repeated pattern.
+    /// Adds a route. A segment `:name` matches one segment that is not empty, a last segment `*name` all that
+    /// is left. Literals come before parameters, parameters before wildcards. Traps on a malformed or
+    /// repeated pattern.
     package mutating func on(_ method: HTTPMethod, _ pattern: String, _ handler: @escaping Handler) {
-        guard let segments = PatternSegment.parse(pattern) else { preconditionFailure("route pattern \(pattern)") }
+        guard let segments = PatternSegment.parse(pattern) else {
+            preconditionFailure("route pattern \(pattern)")
+        }
         precondition(
-            !routes.contains { $0.method == method && $0.pattern == pattern }, "\(method.name) \(pattern) repeated")
+            !routes.contains { $0.method == method && $0.pattern == pattern },
+            "\(method.name) \(pattern) repeated")
         routes.append(
             Route(
                 method: method, pattern: pattern, handler: handler,
@@ -30,13 +35,19 @@ package struct RouterBuilder {
     /// Adds a route for GET, which answers HEAD as well.
     package mutating func get(_ pattern: String, _ handler: @escaping Handler) { on(.get, pattern, handler) }
     /// Adds a route for POST.
-    package mutating func post(_ pattern: String, _ handler: @escaping Handler) { on(.post, pattern, handler) }
+    package mutating func post(_ pattern: String, _ handler: @escaping Handler) {
+        on(.post, pattern, handler)
+    }
     /// Adds a route for PUT.
     package mutating func put(_ pattern: String, _ handler: @escaping Handler) { on(.put, pattern, handler) }
     /// Adds a route for PATCH.
-    package mutating func patch(_ pattern: String, _ handler: @escaping Handler) { on(.patch, pattern, handler) }
+    package mutating func patch(_ pattern: String, _ handler: @escaping Handler) {
+        on(.patch, pattern, handler)
+    }
     /// Adds a route for DELETE.
-    package mutating func delete(_ pattern: String, _ handler: @escaping Handler) { on(.delete, pattern, handler) }
+    package mutating func delete(_ pattern: String, _ handler: @escaping Handler) {
+        on(.delete, pattern, handler)
+    }
 
     /// The router of all that was added.
     package func build() -> Router {
