@@ -108,7 +108,7 @@ let package = Package(
         tests(
             "Worker",
             ["Worker", "API", "Bytes", "Jobs", "Postgres", "Reactor", "Redis", "Settings", "Telemetry", "TestSupport", logging]),
-        tests("Balancer", ["Balancer", "HTTPWire", "Reactor", "TestSupport"]),
+        tests("Balancer", ["Balancer", "Bytes", "HTTPWire", "Reactor", "Settings", "Telemetry", "COpenSSL", "TestSupport", logging]),
         tests("EndToEnd", ["TestSupport"]),
         tests("House", []),
     ]

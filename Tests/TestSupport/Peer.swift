@@ -55,6 +55,9 @@ package final class Peer: @unchecked Sendable {
 
     package func shutdownWrite() { shutdown(fd, Int32(SHUT_WR)) }
 
+    /// Ends both directions; whoever waits in `receiveSome` gets the end of the stream.
+    package func shutdownBoth() { shutdown(fd, Int32(SHUT_RDWR)) }
+
     package func send(_ bytes: [UInt8]) throws {
         var offset = 0
         while offset < bytes.count {
@@ -124,6 +127,9 @@ package final class PeerListener: Sendable {
     }
 
     deinit { close(fd) }
+
+    /// Whoever waits in `accept` gets an error, and nobody is accepted any more.
+    package func stop() { shutdown(fd, Int32(SHUT_RDWR)) }
 
     package func accept() throws -> Peer {
         let accepted = Glibc.accept(fd, nil, nil)

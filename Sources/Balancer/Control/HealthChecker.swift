@@ -71,6 +71,7 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
                 isHealthy.toggle()
                 inARow = 0
                 upstream.isHealthy.store(isHealthy, ordering: .relaxed)
+                if !isHealthy { table.moveWaiting(from: upstream) }
                 var metadata = UpstreamTable.metadata(upstream)
                 if let failure { metadata["reason"] = "\(failure)" }
                 logger.log(

@@ -9,7 +9,7 @@ extension DownstreamConnection {
     /// A request is tried again when no byte of an answer has come and either none of it was sent, or it may be sent
     /// twice. What was sent is sent once more only; what was not may try a few more upstreams.
     func mayTryAgain(wasSent: Bool) -> Bool {
-        guard phase == .awaitingResponse, exchange.isReplayable else { return false }
+        guard phase == .awaitingResponse, exchange.isReplayable, !channel.isClosed else { return false }
         if wasSent {
             guard exchange.isRetrySafe, !exchange.wasSentTwice else { return false }
         } else {
@@ -26,18 +26,23 @@ extension DownstreamConnection {
     /// The connection to the upstream has failed.
     func fail(_ connection: UpstreamConnection, _ error: IOError) {
         let pool = connection.pool
-        let wasSent = connection.isConnected && !connection.isUntouched
-        let wasStale = connection.isReused
+        let wasSent = connection.wasSent
+        // The beginning of an answer, which will never be whole.
+        let wasAnswering = connection.hasResponseBytes
+        let wasStale = connection.isReused && phase == .awaitingResponse && !wasAnswering
+        if phase == .tunnel, exchange.upstreamSentEOF {
+            endTunnel()
+            return
+        }
         detach(connection)
         if !connection.isConnected { proxy.metrics.connectFailures.increment(loop: proxy.loop.index) }
         // An idle connection that the upstream closed in this moment says nothing about its health.
         if !wasStale || error.kind == .timeout { countFailure(of: pool) }
         guard phase == .awaitingResponse else {
-            exchange.clientKeepAlive = false
             abort()
             return
         }
-        if mayTryAgain(wasSent: wasSent) {
+        if !wasAnswering, mayTryAgain(wasSent: wasSent) {
             failedPools.append(pool)
             send()
             return
@@ -68,17 +73,31 @@ extension DownstreamConnection {
         refuse(.gatewayTimeout, "the upstream did not answer in time")
     }
 
-    private func detach(_ connection: UpstreamConnection) {
+    /// `unwell` might never answer. A request that waits there for the first byte of its answer and may be sent again is
+    /// sent to another upstream, if one is well.
+    func moveAway(from unwell: Upstream) {
+        guard phase == .awaitingResponse, let connection = upstream, connection.pool.upstream === unwell,
+            !connection.hasResponseBytes, proxy.hasAlternative(to: connection.pool),
+            mayTryAgain(wasSent: connection.wasSent)
+        else { return }
+        detach(connection)
+        failedPools.append(connection.pool)
+        send()
+    }
+
+    /// Ends what connects the exchange with `connection`, and counts it out.
+    func detach(_ connection: UpstreamConnection, reusable: Bool = false) {
         guard upstream === connection else { return }
         upstream = nil
         connection.pool.upstream.inFlight.wrappingSubtract(1, ordering: .relaxed)
         if proxy.accessLog.isEnabled { entry.set(.upstream, connection.pool.upstream.name) }
-        connection.end(reusable: false)
+        connection.end(reusable: reusable)
     }
 
     func countFailure(of pool: UpstreamPool) {
         if pool.upstream.recordFailure(nowNs: proxy.loop.nowNs, policy: proxy.settings.ejection) {
             proxy.metrics.ejections.increment(loop: proxy.loop.index)
+            proxy.onEjection?(pool.upstream)
         }
     }
 
@@ -86,7 +105,7 @@ extension DownstreamConnection {
     /// it is known.
     func refuse(_ status: HTTPStatus, _ detail: StaticString, retryAfterSeconds: Int? = nil) {
         if let upstream { detach(upstream) }
-        let isWhole = exchange.clientKeepAlive && exchange.isRequestComplete && !proxy.isDraining && !clientSentEOF
+        let isWhole = keepsClient
         exchange.status = Int(status.code)
         let body = problem(status, detail)
         exchange.sentBodyBytes = body.count

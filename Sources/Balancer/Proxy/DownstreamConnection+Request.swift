@@ -23,8 +23,11 @@ extension DownstreamConnection {
             return false
         }
         guard let length else {
-            if phase == .idle {
+            if clientSentEOF {
+                closeWhenWritten()
+            } else if phase == .idle {
                 phase = .readingHead
+                headStartNs = proxy.loop.nowNs
                 armTimer(proxy.settings.headTimeoutMs)
             }
             return false
@@ -46,18 +49,25 @@ extension DownstreamConnection {
         replay = proxy.loop.takeBuffer()
         channel.inbound.withReadableBytes { bytes in
             HeadRewriter.writeRequest(
-                proxy.requestParser, bytes, additions: additions, requestID: requestID, to: &replay)
+                proxy.requestParser, bytes, additions: additions, requestID: requestID,
+                passesUpgrade: exchange.wantsUpgrade, to: &replay)
         }
         channel.inbound.consume(length)
+        proxy.retryBudget.countRequest()
         send()
         return true
     }
 
-    private func startExchange() {
+    /// Begins an exchange of which nothing is known yet.
+    func startExchange() {
         exchange = Exchange()
-        exchange.startNs = proxy.loop.nowNs
+        exchange.startNs = phase == .readingHead ? headStartNs : proxy.loop.nowNs
         phase = .awaitingResponse
         proxy.requestIDs.make(into: &requestID)
+        guard proxy.accessLog.isEnabled else { return }
+        entry.reset()
+        entry.set(.client, channel.peerAddress?.host ?? "")
+        requestID.withUnsafeBytes { entry.set(.requestID, $0) }
     }
 
     /// Notes what the exchange and its log line need of the head that has just been parsed.
@@ -66,7 +76,7 @@ extension DownstreamConnection {
         exchange.requestFraming = proxy.requestParser.framing
         exchange.clientKeepAlive = proxy.requestParser.keepAlive
         exchange.isHTTP10 = proxy.requestParser.versionMinor == 0
-        exchange.wantsUpgrade = proxy.requestParser.upgrade != nil
+        exchange.expectsContinue = proxy.requestParser.expectsContinue
         exchange.isRetrySafe = exchange.method.isIdempotent
         switch exchange.requestFraming {
         case .length(let length): exchange.requestRemaining = length
@@ -74,7 +84,11 @@ extension DownstreamConnection {
         case .none, .untilClose, .tunnel: exchange.isRequestComplete = true
         }
         channel.inbound.withReadableBytes { bytes in
-            for field in proxy.requestParser.fields {
+            if let upgrade = proxy.requestParser.upgrade {
+                // What else can be asked for, such as h2c, would lead past everything that is decided and logged here.
+                exchange.wantsUpgrade = RawSpan(_unsafeBytes: bytes).equalsIgnoringCase(upgrade, "websocket")
+            }
+            for field in proxy.requestParser.fields where !field.isNominated {
                 switch field.id {
                 case .xRequestId:
                     let given = UnsafeRawBufferPointer(rebasing: bytes[field.value.offsets])
@@ -91,8 +105,6 @@ extension DownstreamConnection {
     }
 
     private func describeForLog(_ bytes: UnsafeRawBufferPointer) {
-        entry.reset()
-        entry.set(.client, channel.peerAddress?.host ?? "")
         entry.set(.method, UnsafeRawBufferPointer(rebasing: bytes[proxy.requestParser.methodRange.offsets]))
         entry.set(.target, UnsafeRawBufferPointer(rebasing: bytes[proxy.requestParser.target.offsets]))
         entry.set(.version, exchange.isHTTP10 ? "HTTP/1.0" : "HTTP/1.1")
@@ -115,11 +127,7 @@ extension DownstreamConnection {
                 } else {
                     out.append("localhost")
                 }
-                if proxy.requestParser.form == .origin {
-                    out.append(UnsafeRawBufferPointer(rebasing: bytes[proxy.requestParser.target.offsets]))
-                } else {
-                    out.append("/")
-                }
+                HeadRewriter.writePathAndQuery(proxy.requestParser, bytes, to: &out)
                 out.append("\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             }
         }
@@ -130,7 +138,6 @@ extension DownstreamConnection {
 
     /// Chooses an upstream and sends it what is in `replay`; tries the next one when the kernel refuses at once.
     func send() {
-        proxy.retryBudget.countRequest()
         while phase == .awaitingResponse {
             guard let pool = proxy.pick(excluding: failedPools) else {
                 refuse(.serviceUnavailable, "no upstream is available", retryAfterSeconds: 1)
@@ -144,8 +151,9 @@ extension DownstreamConnection {
                 connection.begin(self)
                 exchange.sentUpstreamNs = proxy.loop.nowNs
                 replay.withReadableBytes { connection.channel?.write($0) }
-                armTimer(
-                    exchange.isRequestComplete ? proxy.settings.responseTimeoutMs : proxy.settings.bodyTimeoutMs)
+                armRequestTimer()
+                // The upstream that failed may have held the body back.
+                if !exchange.isRequestComplete { channel.resumeReading() }
                 return
             } catch {
                 countFailure(of: pool)
@@ -160,8 +168,10 @@ extension DownstreamConnection {
 
     private func connection(to pool: UpstreamPool) throws(IOError) -> UpstreamConnection {
         while let idle = pool.takeIdle() {
-            // What may not be sent twice must not meet a connection that the other side has closed meanwhile.
-            if exchange.isRetrySafe || idle.channel?.peerHasClosed == false { return idle }
+            // What may not be sent twice, or not once more, or has a body that may be too long to be kept, must not meet a
+            // connection that the other side has closed meanwhile.
+            if exchange.isRetrySafe, exchange.retries == 0, exchange.isRequestComplete { return idle }
+            if idle.channel?.peerHasClosed == false { return idle }
             idle.channel?.close()
         }
         return try UpstreamConnection.connect(pool, proxy: proxy)
@@ -171,7 +181,12 @@ extension DownstreamConnection {
 
     /// Sends on what has come of the request's body.
     func forwardRequestBody() {
-        guard let target = upstream?.channel, !channel.inbound.isEmpty else { return }
+        guard let upstream, let target = upstream.channel, !channel.inbound.isEmpty else { return }
+        if !upstream.isConnected, replay.count + channel.inbound.count > proxy.settings.replayLimitBytes {
+            // Before the connection stands, no more is taken than can be sent elsewhere instead.
+            channel.pauseReading()
+            return
+        }
         switch exchange.requestFraming {
         case .length:
             let count = min(exchange.requestRemaining, channel.inbound.count)
@@ -184,8 +199,29 @@ extension DownstreamConnection {
         case .none, .untilClose, .tunnel:
             exchange.isRequestComplete = true
         }
-        guard phase == .awaitingResponse else { return }
-        armTimer(exchange.isRequestComplete ? proxy.settings.responseTimeoutMs : proxy.settings.bodyTimeoutMs)
+        if phase == .awaitingResponse { armRequestTimer() } else if phase == .responding { armResponseTimer() }
+    }
+
+    private func armRequestTimer() {
+        let waitsForUpstream = exchange.isRequestComplete || waitsForContinue
+        armTimer(waitsForUpstream ? proxy.settings.responseTimeoutMs : proxy.settings.bodyTimeoutMs)
+    }
+
+    /// The client sends no body before the upstream has asked for it.
+    private var waitsForContinue: Bool {
+        exchange.expectsContinue && !exchange.sentContinue && exchange.receivedBodyBytes == 0
+    }
+
+    /// Neither a whole request nor the beginning of an answer has come in time.
+    func requestTimedOut() {
+        if exchange.isRequestComplete || waitsForContinue {
+            upstreamTimedOut()
+        } else if let target = upstream?.channel, target.outboundCount > 0 {
+            // The upstream is the slow one. Its channel notices when it takes nothing at all.
+            armRequestTimer()
+        } else {
+            refuse(.requestTimeout, "the request body did not arrive in time")
+        }
     }
 
     /// - Returns: how many bytes of `inbound` are whole pieces of the chunked body, or nil when it is malformed.
@@ -230,32 +266,5 @@ extension DownstreamConnection {
         }
         channel.inbound.consume(count)
         if target.isOverHighWatermark { channel.pauseReading() }
-    }
-
-    /// Passes on what a client says in a tunnel.
-    func forwardTunnel() {
-        guard let target = upstream?.channel, !channel.inbound.isEmpty else { return }
-        channel.inbound.withReadableBytes { target.write($0) }
-        exchange.receivedBodyBytes += channel.inbound.count
-        channel.inbound.removeAll()
-        if target.isOverHighWatermark { channel.pauseReading() }
-        armTimer(proxy.settings.tunnelTimeoutMs)
-    }
-}
-
-/// Where plain HTTP is sent on to.
-struct RedirectTarget: Sendable {
-    /// The port of the https address; left out of the location when it is 443.
-    var port: Int
-
-    /// Appends the host of `authority` without its port, and ours.
-    func appendHost(_ authority: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
-        var end = authority.count
-        if authority.last != UInt8(ascii: "]"), let colon = authority.lastIndex(of: UInt8(ascii: ":")) { end = colon }
-        out.append(UnsafeRawBufferPointer(rebasing: authority[..<end]))
-        if port != 443 {
-            out.append(":")
-            out.append(decimal: port)
-        }
     }
 }

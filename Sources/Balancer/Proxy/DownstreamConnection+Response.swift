@@ -5,7 +5,9 @@ import Reactor
 extension DownstreamConnection {
     // MARK: Called by the upstream's connection
 
-    func upstreamDidConnect() {}
+    func upstreamDidConnect() {
+        if !exchange.isRequestComplete { channel.resumeReading() }
+    }
 
     func upstreamDidDrain() { channel.resumeReading() }
 
@@ -20,7 +22,7 @@ extension DownstreamConnection {
                 return
             case .tunnel:
                 passOn(source.inbound.count, of: source)
-                armTimer(proxy.settings.tunnelTimeoutMs)
+                armTunnelTimer()
                 return
             case .idle, .readingHead, .closing:
                 return
@@ -32,8 +34,7 @@ extension DownstreamConnection {
     func upstreamDidReadEOF(_ connection: UpstreamConnection, _ source: Channel) {
         guard connection === upstream else { return }
         if phase == .tunnel {
-            channel.shutdownWrite()
-            if clientSentEOF { abort() }
+            upstreamEndedTunnel()
         } else if phase == .responding, exchange.responseFraming == .untilClose {
             if exchange.rechunks { channel.write("0\r\n\r\n") }
             finishResponse()
@@ -87,7 +88,7 @@ extension DownstreamConnection {
         if !exchange.isHTTP10, status != .continue || !exchange.sentContinue {
             if status == .continue { exchange.sentContinue = true }
             source.inbound.withReadableBytes { bytes in
-                channel.write(UnsafeRawBufferPointer(rebasing: bytes[..<length]))
+                channel.withOutbound { out in HeadRewriter.writeInterim(proxy.responseParser, bytes, to: &out) }
             }
         }
         source.inbound.consume(length)
@@ -97,14 +98,14 @@ extension DownstreamConnection {
 
     private func beginResponse(_ connection: UpstreamConnection, _ source: Channel, headLength: Int) {
         connection.pool.upstream.recordSuccess()
+        exchange.isReplayable = false
         releaseReplay()
         exchange.status = Int(proxy.responseParser.status.code)
         exchange.responseStartNs = proxy.loop.nowNs
         exchange.responseFraming = proxy.responseParser.framing(answering: exchange.method)
         exchange.responseKeepAlive = proxy.responseParser.keepAlive
         var plan = HeadRewriter.ResponsePlan(
-            keepAlive: exchange.clientKeepAlive && exchange.isRequestComplete && !proxy.isDraining && !clientSentEOF,
-            isHTTP10: exchange.isHTTP10, isChunked: false, isUpgrade: false)
+            keepAlive: keepsClient, isHTTP10: exchange.isHTTP10, isChunked: false, isUpgrade: false)
         switch exchange.responseFraming {
         case .none: break
         case .length(let length): exchange.responseRemaining = length
@@ -118,7 +119,7 @@ extension DownstreamConnection {
             plan.isChunked = exchange.rechunks
         case .tunnel: plan.isUpgrade = true
         }
-        if exchange.isHTTP10, exchange.unchunks || exchange.responseFraming == .untilClose { plan.keepAlive = false }
+        if exchange.endsWithConnection { plan.keepAlive = false }
         exchange.clientKeepAlive = plan.keepAlive
         source.inbound.withReadableBytes { bytes in
             channel.withOutbound { out in
@@ -131,15 +132,24 @@ extension DownstreamConnection {
         if exchange.responseFraming == .none {
             finishResponse()
         } else if exchange.responseFraming == .tunnel {
-            phase = .tunnel
-            armTimer(proxy.settings.tunnelTimeoutMs)
-            channel.resumeReading()
+            beginTunnel()
         } else {
             armResponseTimer()
         }
     }
 
-    private func armResponseTimer() {
+    /// The response has paused for too long.
+    func responseTimedOut() {
+        if channel.outboundCount > 0 {
+            // The client is the slow one. Its channel notices when it takes nothing at all.
+            armResponseTimer()
+        } else {
+            if let upstream { countFailure(of: upstream.pool) }
+            abort()
+        }
+    }
+
+    func armResponseTimer() {
         if case .length = exchange.responseFraming {
             armTimer(proxy.settings.bodyTimeoutMs)
         } else {
@@ -196,6 +206,7 @@ extension DownstreamConnection {
             }
         } catch {
             // The head is out: all that can be said now is that the body is broken, by ending before its end.
+            if let upstream { countFailure(of: upstream.pool) }
             abort()
             return nil
         }

@@ -48,12 +48,18 @@ final class DownstreamConnection: ChannelDelegate {
         var isRetrySafe = false
         /// Everything sent upstream so far is in `replay`.
         var isReplayable = true
+        /// The client waits for `100 Continue` before it sends the body.
+        var expectsContinue = false
         var clientKeepAlive = true
         var isHTTP10 = false
         var sentContinue = false
         var wantsUpgrade = false
+        var upstreamSentEOF = false
         var wasSentTwice = false
         var interimResponses = 0
+
+        /// The client learns where the body ends by the end of the connection.
+        var endsWithConnection: Bool { unchunks || (responseFraming == .untilClose && !rechunks) }
     }
 
     let channel: Channel
@@ -72,6 +78,8 @@ final class DownstreamConnection: ChannelDelegate {
     var entry = AccessEntry()
     var headProgress = HeadProgress()
     var clientSentEOF = false
+    /// When the first byte of the next head came.
+    var headStartNs: UInt64 = 0
     private(set) lazy var additions = makeAdditions()
     private(set) lazy var timer = proxy.loop.makeTimer { [unowned self] in timerDidFire() }
     private var isProcessing = false
@@ -104,24 +112,33 @@ final class DownstreamConnection: ChannelDelegate {
 
     func channelDidReadEOF(_ channel: Channel) {
         clientSentEOF = true
+        // What came before the end may not have been looked at yet.
+        if !channel.inbound.isEmpty { process() }
         switch phase {
-        case .idle, .readingHead, .closing:
-            channel.close()
+        case .idle, .readingHead:
+            closeWhenWritten()
         case .awaitingResponse, .responding:
             // A client may say that it has nothing more to send and still want its answer; but a request that was cut
             // short will never be complete.
             if !exchange.isRequestComplete { abort() }
         case .tunnel:
-            upstream?.channel?.shutdownWrite()
+            clientEndedTunnel()
+        case .closing:
+            break
         }
     }
 
-    func channelDidDrain(_ channel: Channel) { upstream?.channel?.resumeReading() }
+    func channelDidDrain(_ channel: Channel) {
+        upstream?.channel?.resumeReading()
+        // Requests that were sent ahead have waited for the client to take the answers it has asked for so far.
+        if phase == .idle || phase == .readingHead { channel.resumeReading() }
+    }
 
     func channelDidClose(_ channel: Channel, error: IOError?) {
         timer.invalidate()
         if phase == .awaitingResponse || phase == .responding || phase == .tunnel {
-            if phase == .awaitingResponse { exchange.status = 499 }
+            if phase == .awaitingResponse { exchange.status = Self.clientClosedStatus }
+            if phase == .tunnel { upstream?.channel?.reset() }
             finishExchange(reusable: false)
         }
         phase = .closing
@@ -138,6 +155,11 @@ final class DownstreamConnection: ChannelDelegate {
         while !channel.isClosed {
             switch phase {
             case .idle, .readingHead:
+                if channel.isOverHighWatermark {
+                    // A client that asks ahead and does not take its answers would fill our memory with them.
+                    channel.pauseReading()
+                    return
+                }
                 guard readHead() else { return }
             case .awaitingResponse, .responding:
                 guard !exchange.isRequestComplete else { return }
@@ -157,27 +179,40 @@ final class DownstreamConnection: ChannelDelegate {
     func becomeIdle() {
         phase = .idle
         headProgress = HeadProgress()
-        armTimer(proxy.settings.clientIdleTimeoutMs)
+        armTimer(proxy.isDraining ? Self.drainGraceMs : proxy.settings.clientIdleTimeoutMs)
+        // The body may have been held back until the upstream took it.
+        channel.resumeReading()
         if !channel.inbound.isEmpty {
-            channel.resumeReading()
             process()
-        } else if clientSentEOF || proxy.isDraining {
+        } else if clientSentEOF {
             closeWhenWritten()
         }
     }
 
-    func closeWhenWritten() {
-        phase = .closing
-        timer.cancel()
-        channel.closeAfterFlush(lingering: !clientSentEOF)
+    /// Whether the client's connection outlives the exchange: RFC 9112 §9.3. An answer that says so must be followed by
+    /// whatever the client has sent ahead.
+    var keepsClient: Bool {
+        exchange.clientKeepAlive && exchange.isRequestComplete && !proxy.isDraining
+            && !(clientSentEOF && channel.inbound.isEmpty)
     }
 
-    /// Ends without an answer.
+    func closeWhenWritten(lingering: Bool = true) {
+        phase = .closing
+        timer.cancel()
+        channel.closeAfterFlush(lingering: lingering && !clientSentEOF)
+    }
+
+    /// Ends without an answer, or in the middle of one, so that the client cannot take what it has got for the whole.
     func abort() {
+        let endsWithConnection = phase == .tunnel || (phase == .responding && exchange.endsWithConnection)
+        if phase == .awaitingResponse { exchange.status = Self.clientClosedStatus }
         finishExchange(reusable: false)
         phase = .closing
-        channel.close()
+        let error = IOError(.closed, "cut short")
+        if endsWithConnection { channel.reset(error) } else { channel.close(error) }
     }
+    // What nginx logs when a client goes away before its answer.
+    private static let clientClosedStatus = 499
 
     /// The balancer stops: an idle client has a moment to have its next request on the way answered, then we close.
     func drain() {
@@ -192,15 +227,15 @@ final class DownstreamConnection: ChannelDelegate {
 
     private func timerDidFire() {
         switch phase {
-        case .idle, .closing: channel.close()
-        case .readingHead: refuse(.requestTimeout, "the request head did not arrive in time")
-        case .awaitingResponse:
-            if exchange.isRequestComplete {
-                upstreamTimedOut()
-            } else {
-                refuse(.requestTimeout, "the request body did not arrive in time")
-            }
-        case .responding, .tunnel: abort()
+        case .idle: closeWhenWritten(lingering: channel.outboundCount > 0)
+        case .closing: channel.close()
+        case .readingHead:
+            startExchange()
+            exchange.clientKeepAlive = false
+            refuse(.requestTimeout, "the request head did not arrive in time")
+        case .awaitingResponse: requestTimedOut()
+        case .responding: responseTimedOut()
+        case .tunnel: abort()
         }
     }
 
@@ -208,12 +243,7 @@ final class DownstreamConnection: ChannelDelegate {
 
     /// Returns the upstream's connection, counts and logs. The phase is the caller's business.
     func finishExchange(reusable: Bool) {
-        if let upstream {
-            self.upstream = nil
-            upstream.pool.upstream.inFlight.wrappingSubtract(1, ordering: .relaxed)
-            if proxy.accessLog.isEnabled { entry.set(.upstream, upstream.pool.upstream.name) }
-            upstream.end(reusable: reusable)
-        }
+        if let upstream { detach(upstream, reusable: reusable) }
         if !failedPools.isEmpty { failedPools = [] }
         releaseReplay()
         let loop = proxy.loop

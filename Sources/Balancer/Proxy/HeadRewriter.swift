@@ -3,13 +3,18 @@ import HTTPWire
 
 /// Writes the heads that a proxy passes on: what is for this hop only is left out, what the next hop must know is added.
 /// Lines that are kept and follow one another are copied as one run.
-enum HeadRewriter {
+package enum HeadRewriter {
     /// What the client's side of the connection adds to each request.
-    struct Additions {
+    package struct Additions {
         /// `X-Forwarded-For` and `-Proto` lines, made once per connection.
-        var forwarded: [UInt8]
+        package var forwarded: [UInt8]
         /// The Host for a client of HTTP/1.0 that named none.
-        var fallbackHost: [UInt8]
+        package var fallbackHost: [UInt8]
+
+        package init(forwarded: [UInt8], fallbackHost: [UInt8]) {
+            self.forwarded = forwarded
+            self.fallbackHost = fallbackHost
+        }
     }
 
     /// Whether our value replaces one that the client sent: nobody in front of us is trusted to say it.
@@ -22,10 +27,16 @@ enum HeadRewriter {
     }
 
     /// Writes the request head that the parser has just read from `bytes`.
-    static func writeRequest(
+    /// - Parameter passesUpgrade: the next hop is asked to switch protocols, too.
+    package static func writeRequest(
         _ parser: borrowing RequestHeadParser, _ bytes: UnsafeRawBufferPointer, additions: Additions,
-        requestID: [UInt8], to out: inout ByteBuffer
+        requestID: [UInt8], passesUpgrade: Bool, to out: inout ByteBuffer
     ) {
+        // RFC 9110 §10.1.1: a client of HTTP/1.0 cannot expect anything, so nothing must be expected in its name.
+        let isHTTP10 = parser.versionMinor == 0
+        func isLeftOut(_ field: HeaderField) -> Bool {
+            field.isHopByHop || isReplaced(field.id) || (isHTTP10 && field.id == .expect)
+        }
         out.reserve(bytes.count + 512)
         out.append(slice(bytes, parser.methodRange))
         out.append(" ")
@@ -35,17 +46,17 @@ enum HeadRewriter {
             out.append("Host: ")
             out.append(slice(bytes, authority))
             out.append("\r\n")
-            copyLines(parser.fields, bytes, to: &out) { $0.isHopByHop || isReplaced($0.id) || $0.id == .host }
+            copyLines(parser.fields, bytes, to: &out) { isLeftOut($0) || $0.id == .host }
         } else {
             if parser.authority == nil {
                 out.append("Host: ")
                 out.append(additions.fallbackHost)
                 out.append("\r\n")
             }
-            copyLines(parser.fields, bytes, to: &out) { $0.isHopByHop || isReplaced($0.id) }
+            copyLines(parser.fields, bytes, to: &out, leavingOut: isLeftOut)
         }
         if parser.isChunked { out.append("Transfer-Encoding: chunked\r\n") }
-        if let upgrade = parser.upgrade {
+        if passesUpgrade, let upgrade = parser.upgrade {
             out.append("Connection: upgrade\r\nUpgrade: ")
             out.append(slice(bytes, upgrade))
             out.append("\r\n")
@@ -61,14 +72,23 @@ enum HeadRewriter {
         out.append("\r\n\r\n")
     }
 
-    /// Origin-form for the next hop, whatever form the client used: RFC 9112 §3.2.2.
+    /// Origin-form for the next hop, whatever form the client used: RFC 9112 §3.2.2, and §3.2.4 for a server as a whole.
     private static func writeTarget(
         _ parser: borrowing RequestHeadParser, _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer
     ) {
-        guard parser.form == .absolute else {
+        if parser.form != .absolute {
             out.append(slice(bytes, parser.target))
-            return
+        } else if parser.method == .options, parser.path.isEmpty, parser.query == nil {
+            out.append("*")
+        } else {
+            writePathAndQuery(parser, bytes, to: &out)
         }
+    }
+
+    /// The path, `/` when it is empty, and the query.
+    static func writePathAndQuery(
+        _ parser: borrowing RequestHeadParser, _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer
+    ) {
         if parser.path.isEmpty { out.append("/") } else { out.append(slice(bytes, parser.path)) }
         if let query = parser.query {
             out.append("?")
@@ -77,26 +97,50 @@ enum HeadRewriter {
     }
 
     /// How the response goes on to the client.
-    struct ResponsePlan {
-        var keepAlive: Bool
+    package struct ResponsePlan {
+        /// The client's connection outlives the response.
+        package var keepAlive: Bool
         /// The client speaks HTTP/1.0.
-        var isHTTP10: Bool
+        package var isHTTP10: Bool
         /// The body goes out in chunks, ours or the upstream's.
-        var isChunked: Bool
-        var isUpgrade: Bool
+        package var isChunked: Bool
+        /// The response switches protocols.
+        package var isUpgrade: Bool
+
+        package init(keepAlive: Bool, isHTTP10: Bool, isChunked: Bool, isUpgrade: Bool) {
+            self.keepAlive = keepAlive
+            self.isHTTP10 = isHTTP10
+            self.isChunked = isChunked
+            self.isUpgrade = isUpgrade
+        }
     }
 
-    /// Writes the response head that the parser has just read from `bytes`.
-    static func writeResponse(
-        _ parser: borrowing ResponseHeadParser, _ bytes: UnsafeRawBufferPointer, plan: ResponsePlan,
-        requestID: [UInt8], to out: inout ByteBuffer
+    /// Writes the head of an interim response (1xx other than 101) that the parser has just read from `bytes`.
+    package static func writeInterim(
+        _ parser: borrowing ResponseHeadParser, _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer
     ) {
-        out.reserve(bytes.count + 256)
+        writeStatusLine(parser, bytes, to: &out)
+        copyLines(parser.fields, bytes, to: &out) { $0.isHopByHop }
+        out.append("\r\n")
+    }
+
+    private static func writeStatusLine(
+        _ parser: borrowing ResponseHeadParser, _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer
+    ) {
         out.append("HTTP/1.1 ")
         out.append(decimal: Int(parser.status.code))
         out.append(" ")
         out.append(slice(bytes, parser.phrase))
         out.append("\r\n")
+    }
+
+    /// Writes the response head that the parser has just read from `bytes`.
+    package static func writeResponse(
+        _ parser: borrowing ResponseHeadParser, _ bytes: UnsafeRawBufferPointer, plan: ResponsePlan,
+        requestID: [UInt8], to out: inout ByteBuffer
+    ) {
+        out.reserve(bytes.count + 256)
+        writeStatusLine(parser, bytes, to: &out)
         copyLines(parser.fields, bytes, to: &out) { $0.isHopByHop }
         if parser.first(.xRequestId) == nil {
             out.append("X-Request-Id: ")

@@ -42,6 +42,8 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     var accessLog: AccessLog
     private(set) var pools: [UpstreamPool] = []
     private(set) var isDraining = false
+    /// Called when a failure on this loop has ejected an upstream. Set before the loop serves.
+    package var onEjection: ((Upstream) -> Void)?
 
     private var selector: Selector
     private var clients: [ObjectIdentifier: DownstreamConnection] = [:]
@@ -78,7 +80,8 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         clients[ObjectIdentifier(connection)] = connection
         metrics.requests.connections.add(1, loop: loop.index)
         channel.delegate = connection
-        if !(sweep.isArmed) { sweep.arm(afterNs: Self.sweepIntervalNs) }
+        channel.writeStallLimitMs = settings.bodyTimeoutMs
+        if !sweep.isArmed { sweep.arm(afterNs: Self.sweepIntervalNs) }
     }
 
     func clientDidClose(_ connection: DownstreamConnection) {
@@ -91,13 +94,25 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     }
 
     func log(_ entry: borrowing AccessEntry) {
-        if accessLog.add(entry, time: .now()) { flushLog.arm(afterNs: 200_000_000) }
+        guard accessLog.add(entry, time: .now()) else { return }
+        if isStopped { accessLog.flush() } else { flushLog.arm(afterNs: 200_000_000) }
     }
 
     // MARK: Upstreams
 
     func pick(excluding failed: [UpstreamPool]) -> UpstreamPool? {
         selector.pick(pools, nowNs: loop.nowNs, excluding: failed)
+    }
+
+    /// Whether there is an upstream to which requests may be sent besides that of `pool`.
+    func hasAlternative(to pool: UpstreamPool) -> Bool {
+        pools.contains { $0 !== pool && $0.upstream.isAvailable(nowNs: loop.nowNs) }
+    }
+
+    /// Requests that wait at `upstream` and may be sent again go elsewhere: it has been found unwell.
+    package func moveWaiting(from upstream: Upstream) {
+        assertInLoop()
+        for client in Array(clients.values) { client.moveAway(from: upstream) }
     }
 
     /// Replaces the set of upstreams; connections to those that stay are kept.
@@ -146,6 +161,10 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         assertInLoop()
         for client in Array(clients.values) { client.channel.close() }
         for pool in pools { pool.closeIdle() }
+        isStopped = true
+        sweep.invalidate()
+        flushLog.invalidate()
         accessLog.flush()
     }
+    private var isStopped = false
 }

@@ -1,10 +1,10 @@
 import Bytes
 
 /// Makes request ids: 128 random bits in hexadecimal. Unique, not secret: a fast generator seeded by the system.
-struct RequestIDSource {
+package struct RequestIDSource {
     private var state: (UInt64, UInt64)
 
-    init() {
+    package init() {
         var system = SystemRandomNumberGenerator()
         state = (system.next() | 1, system.next())
     }
@@ -19,7 +19,7 @@ struct RequestIDSource {
     }
 
     /// Writes a new id of 32 digits over `id`.
-    mutating func make(into id: inout [UInt8]) {
+    package mutating func make(into id: inout [UInt8]) {
         id.removeAll(keepingCapacity: true)
         for _ in 0..<2 {
             var word = next()
@@ -32,7 +32,7 @@ struct RequestIDSource {
     }
 
     /// Whether an id that came with a request is kept: 1 to 128 letters, digits, `-`, `_` or `.`.
-    static func isAcceptable(_ id: UnsafeRawBufferPointer) -> Bool {
+    package static func isAcceptable(_ id: UnsafeRawBufferPointer) -> Bool {
         guard id.count >= 1, id.count <= 128 else { return false }
         return id.allSatisfy { byte in
             (byte | 0x20) &- 0x61 < 26 || byte &- 0x30 < 10 || byte == 0x2D || byte == 0x5F || byte == 0x2E

@@ -2,15 +2,20 @@
 ///
 /// A token bucket: each request puts in a fifth of a token, each retry takes a whole one. The bucket starts full: a node
 /// that dies takes all requests with it that were in flight there, and those must find a second chance at once.
-struct RetryBudget {
+package struct RetryBudget {
     private static let share = 0.2
-    private static let capacity = 256.0
+    // As many as a loop may have in flight at one node.
+    private static let capacity = 1024.0
     private var tokens = capacity
 
-    @inline(__always)
-    mutating func countRequest() { tokens = min(Self.capacity, tokens + Self.share) }
+    package init() {}
 
-    mutating func takeRetry() -> Bool {
+    /// A request has come, which adds to what may be tried again.
+    @inline(__always)
+    package mutating func countRequest() { tokens = min(Self.capacity, tokens + Self.share) }
+
+    /// Whether one more retry may be made; if so, it is paid for.
+    package mutating func takeRetry() -> Bool {
         guard tokens >= 1 else { return false }
         tokens -= 1
         return true

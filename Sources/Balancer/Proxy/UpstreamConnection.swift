@@ -29,6 +29,7 @@ final class UpstreamConnection: ChannelDelegate {
         let connection = UpstreamConnection(pool: pool, proxy: proxy)
         connection.channel = try Channel.connect(
             to: pool.upstream.address, timeoutMs: proxy.settings.connectTimeoutMs, loop: proxy.loop, delegate: connection)
+        connection.channel?.writeStallLimitMs = proxy.settings.bodyTimeoutMs
         pool.connecting += 1
         return connection
     }
@@ -41,8 +42,11 @@ final class UpstreamConnection: ChannelDelegate {
         sentBytesBefore = channel?.sentBytes ?? 0
     }
 
-    /// True when not one byte of the exchange has been handed to the kernel.
-    var isUntouched: Bool { (channel?.sentBytes ?? 0) == sentBytesBefore }
+    /// False when not one byte of the exchange has been handed to the kernel.
+    var wasSent: Bool { isConnected && (channel?.sentBytes ?? 0) != sentBytesBefore }
+
+    /// True when the beginning of a response head has come.
+    var hasResponseBytes: Bool { channel?.inbound.isEmpty == false }
 
     /// Ends the exchange.
     /// - Parameter reusable: both messages are complete and the upstream keeps the connection.
@@ -50,8 +54,10 @@ final class UpstreamConnection: ChannelDelegate {
         exchange = nil
         guard let channel, !channel.isClosed else { return }
         if reusable, channel.inbound.isEmpty, channel.outboundCount == 0 {
+            // A slow client may have held the response back.
+            channel.resumeReading()
             pool.give(self, nowNs: proxy.loop.nowNs)
-        } else {
+        } else if !channel.isEnding {
             channel.close()
         }
     }
@@ -63,8 +69,12 @@ final class UpstreamConnection: ChannelDelegate {
     }
 
     func channelDidRead(_ channel: Channel) {
-        if let exchange {
+        if let exchange, wasSent {
             exchange.upstreamDidRead(self, channel)
+        } else if exchange != nil {
+            // An answer to a request that has not been sent is not ours.
+            channel.inbound.removeAll()
+            channel.close(IOError(.reset, "upstream \(pool.upstream.name) spoke unasked"))
         } else {
             // Bytes that nobody asked for: this connection cannot be trusted with another request.
             pool.forget(self)

@@ -6,17 +6,20 @@ import Synchronization
 /// Preference: available primaries, then available backups. When none of either is available but some are merely thought
 /// unhealthy, those are used after all: if every node fails its check, a shared dependency is the likely cause, and the
 /// nodes' own answers say more than ours would.
-struct Selector {
+package struct Selector {
     let algorithm: BalancingAlgorithm
-    private var turn = 0
+    private var random: UInt64 = 0x9E37_79B9_7F4A_7C15
 
     // Above this many, two random ones are compared instead of all: as good, and the cost stays flat.
     private static let scanLimit = 16
 
-    init(algorithm: BalancingAlgorithm) { self.algorithm = algorithm }
+    /// A choice by `algorithm`.
+    package init(algorithm: BalancingAlgorithm) { self.algorithm = algorithm }
 
     /// Chooses a pool, other than those in `excluded` if there is another, or nil when there is none.
-    mutating func pick(_ pools: [UpstreamPool], nowNs: UInt64, excluding excluded: [UpstreamPool]) -> UpstreamPool? {
+    package mutating func pick(
+        _ pools: [UpstreamPool], nowNs: UInt64, excluding excluded: [UpstreamPool]
+    ) -> UpstreamPool? {
         pick(pools, excluded) { !$0.isBackup && $0.isAvailable(nowNs: nowNs) }
             ?? pick(pools, excluded) { $0.isBackup && $0.isAvailable(nowNs: nowNs) }
             ?? pick(pools, excluded) { $0.isLastResort }
@@ -49,25 +52,33 @@ struct Selector {
         return best
     }
 
+    /// The least load for its weight. Those that are equal take turns by weight.
     private mutating func leastConnections(
         _ pools: [UpstreamPool], _ excluded: [UpstreamPool], _ isCandidate: (Upstream) -> Bool
     ) -> UpstreamPool? {
-        guard !pools.isEmpty else { return nil }
         if pools.count > Self.scanLimit, let choice = twoChoices(pools, excluded, isCandidate) { return choice }
-        // Starting at another place each time spreads the ties.
-        turn = turn &+ 1
         var best: UpstreamPool?
         var bestLoad = 0
-        for offset in 0..<pools.count {
-            let pool = pools[(turn &+ offset) % pools.count]
-            guard !excluded.contains(pool), isCandidate(pool.upstream) else { continue }
+        var isTied = false
+        for pool in pools where !excluded.contains(pool) && isCandidate(pool.upstream) {
             let load = pool.upstream.inFlight.load(ordering: .relaxed)
-            // load / weight < bestLoad / bestWeight, without dividing.
-            if let current = best, load * current.upstream.weight >= bestLoad * pool.upstream.weight { continue }
+            if let current = best {
+                // load / weight against bestLoad / bestWeight, without dividing.
+                let mine = load * current.upstream.weight
+                let others = bestLoad * pool.upstream.weight
+                if mine > others { continue }
+                isTied = mine == others
+                if isTied { continue }
+            }
             best = pool
             bestLoad = load
         }
-        return best
+        guard isTied, let best else { return best }
+        let turn = roundRobin(pools, excluded) {
+            isCandidate($0) && $0.inFlight.load(ordering: .relaxed) * best.upstream.weight <= bestLoad * $0.weight
+        }
+        // Other loops may have sent requests to all of them meanwhile.
+        return turn ?? best
     }
 
     private mutating func twoChoices(
@@ -76,15 +87,16 @@ struct Selector {
         var first: UpstreamPool?
         // A few draws find two candidates unless most are away; then the full scan decides.
         for _ in 0..<8 {
-            turn = turn &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-            let pool = pools[Int(UInt(bitPattern: turn) >> 33) % pools.count]
+            random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            let pool = pools[Int(random >> 33) % pools.count]
             guard !excluded.contains(pool), pool !== first, isCandidate(pool.upstream) else { continue }
             guard let other = first else {
                 first = pool
                 continue
             }
-            let load = pool.upstream.inFlight.load(ordering: .relaxed)
-            let otherLoad = other.upstream.inFlight.load(ordering: .relaxed)
+            // One more than there is, so that weights count without load, too.
+            let load = pool.upstream.inFlight.load(ordering: .relaxed) + 1
+            let otherLoad = other.upstream.inFlight.load(ordering: .relaxed) + 1
             return load * other.upstream.weight < otherLoad * pool.upstream.weight ? pool : other
         }
         return nil

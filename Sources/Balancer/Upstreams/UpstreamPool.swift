@@ -1,8 +1,9 @@
 import Reactor
 
 /// One loop's connections to one upstream.
-final class UpstreamPool {
-    let upstream: Upstream
+package final class UpstreamPool {
+    /// Where the connections lead.
+    package let upstream: Upstream
     /// Connections without a request, the most recently used last.
     private(set) var idle: [UpstreamConnection] = []
     /// Connections whose handshake is under way.
@@ -15,7 +16,8 @@ final class UpstreamPool {
     // As many idle connections as a loop is likely to need again at once; more would only hold the node's memory.
     private static let idleLimit = 256
 
-    init(upstream: Upstream) { self.upstream = upstream }
+    /// No connections yet.
+    package init(upstream: Upstream) { self.upstream = upstream }
 
     /// Takes the most recently used connection: it is the one least likely to be closed by the other side just now.
     func takeIdle() -> UpstreamConnection? {

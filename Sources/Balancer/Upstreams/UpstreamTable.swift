@@ -17,6 +17,7 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
         self.loop = loop
         self.proxies = proxies
         self.logger = logger
+        for proxy in proxies { proxy.onEjection = { [weak self] in self?.moveWaiting(from: $0) } }
     }
 
     /// All upstreams, in a stable order. From any thread.
@@ -67,6 +68,11 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
             logger.info(
                 description.isDraining ? "upstream drains" : "upstream is back", metadata: Self.metadata(upstream))
         }
+    }
+
+    /// Lets every loop send elsewhere what waits at `upstream`, which is unwell. From any thread.
+    package func moveWaiting(from upstream: Upstream) {
+        for proxy in proxies { proxy.loop.submit { proxy.moveWaiting(from: upstream) } }
     }
 
     /// Waits until no loop chooses `upstream` any more, holds an idle connection to it, or is about to have one.

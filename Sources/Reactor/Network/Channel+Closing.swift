@@ -18,7 +18,11 @@ extension Channel {
     ///   that was given before all of the request had been read still arrives.
     package func closeAfterFlush(lingering: Bool = false) {
         assertInLoop()
-        guard !isClosed, state != .lingering, ending == .none || ending == .halfClose else { return }
+        guard !isClosed, state != .lingering, !isEnding else { return }
+        if let sendError {
+            close(sendError)
+            return
+        }
         ending = lingering ? .linger : .close
         if lingering { wantTurn() }
         scheduleFlush()
@@ -35,7 +39,7 @@ extension Channel {
     /// All has been sent: does what was asked for.
     func endWriting() {
         switch ending {
-        case .none: break
+        case .none, .broken: break
         case .close: close()
         case .linger where sawEOF: close()
         case .linger:
@@ -50,6 +54,15 @@ extension Channel {
         guard !sentFIN else { return }
         sentFIN = true
         shutdown(fd, Int32(SHUT_WR))
+    }
+
+    /// Closes now, with a reset where the transport has one: so that the peer cannot take what it has received for the
+    /// whole.
+    package func reset(_ error: IOError? = nil) {
+        guard !isClosed else { return }
+        var hard = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, socklen_t(MemoryLayout<linger>.size))
+        close(error ?? IOError(.closed, "reset"))
     }
 
     /// Closes now; what still waits to be sent is lost, and so is what was not received. The delegate hears

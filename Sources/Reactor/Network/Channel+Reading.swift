@@ -21,8 +21,7 @@ extension Channel {
     }
 
     private var mayRead: Bool {
-        state == .open && !isReadingPaused && !sawEOF && inbound.count < inboundLimitBytes
-            && (ending == .none || ending == .halfClose)
+        state == .open && !isReadingPaused && !sawEOF && inbound.count < inboundLimitBytes && !isEnding
     }
 
     /// Something can be had without waiting for the kernel.
@@ -99,6 +98,7 @@ extension Channel {
             endOfStream(cutShort: tls != nil)
         } else if code == EAGAIN {
             kernelReadable = false
+            if let sendError { close(sendError) }
         } else if code != EINTR {
             close(IOError(.system(code), "receiving"))
         }
@@ -153,7 +153,7 @@ extension Channel {
         tls.endFeed()
     }
 
-    private var mayReadLater: Bool { state == .open && !sawEOF && (ending == .none || ending == .halfClose) }
+    private var mayReadLater: Bool { state == .open && !sawEOF && !isEnding }
 
     private func decrypt(_ tls: TLSSession) {
         if state == .handshaking { advanceHandshake() }
@@ -191,6 +191,7 @@ extension Channel {
         sawEOF = true
         wasCutShort = cutShort
         delegate?.channelDidReadEOF(self)
+        if let sendError { close(sendError) }
     }
 
     /// Reads and throws away what the peer is still sending: a close with unread bytes would reset the

@@ -82,6 +82,7 @@ extension Channel {
         assertInLoop()
         guard state == .open else { return }
         if let tls { flushRecords(tls) } else { sendPlain() }
+        if ending == .broken { return }
         if ending != .none, state == .open, outbound.isEmpty, !saidGoodbye {
             sayGoodbye()
             sendRecords()
@@ -130,13 +131,30 @@ extension Channel {
             if code == EAGAIN {
                 kernelWritable = false
             } else if code != EINTR {
-                close(IOError(.system(code), "sending"))
+                sendingFailed(IOError(.system(code), "sending"))
             }
             return false
         }
         if count < all { kernelWritable = false }
         if isTimerArmed, state == .open { armStallTimer() }
         return true
+    }
+
+    /// The peer takes nothing more. It may have said why before that, such as a server that refuses a long upload: what the
+    /// kernel has received is read first, then the channel closes.
+    private func sendingFailed(_ error: IOError) {
+        guard tls == nil, state == .open, !sawEOF, !isEnding else {
+            close(error)
+            return
+        }
+        sendError = error
+        ending = .broken
+        outbound.removeAll()
+        wasOverHighWatermark = false
+        kernelReadable = true
+        wantTurn()
+        // For a delegate that has paused: not for ever.
+        armStallTimer()
     }
 
     /// Sends what waits and `bytes` behind it in one system call; what the kernel does not take is copied.
@@ -157,7 +175,7 @@ extension Channel {
             }
         }
         let taken = noteSent(count, of: waiting + bytes.count, code) ? count : 0
-        guard state == .open else { return }
+        guard state == .open, ending == .none else { return }
         sentBytes &+= UInt64(taken)
         outbound.consume(min(taken, waiting))
         let rest = bytes[(taken - min(taken, waiting))...]

@@ -43,7 +43,11 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
     /// Where the connection stands.
     enum State { case connecting, handshaking, open, lingering, closing, closed }
     /// What follows when all that waits has been sent.
-    enum Ending { case none, halfClose, close, linger }
+    enum Ending {
+        case none, halfClose, close, linger
+        /// The peer takes nothing more. What it said before that is still read.
+        case broken
+    }
 
     var state = State.connecting
     var ending = Ending.none
@@ -69,6 +73,8 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
     var isInFlushList = false
     var isInAgainList = false
     var closeError: IOError?
+    /// Why nothing more can be sent, while what was received before is still read.
+    var sendError: IOError?
     /// Received TLS records that OpenSSL has not been given yet, because the delegate has paused or has
     /// enough.
     var pendingRecords = ByteBuffer()
@@ -90,6 +96,8 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
 
     /// True from the first `close()` on, or when the peer or a fault has closed it.
     package var isClosed: Bool { state == .closing || state == .closed }
+    /// True once `closeAfterFlush` has been called.
+    package var isEnding: Bool { ending == .close || ending == .linger }
     /// True once connected and through the handshake, until closed.
     package var isOpen: Bool { state == .open }
     /// Bytes that wait to be sent.
@@ -178,7 +186,7 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
         isInAgainList = false
         if showsAgain {
             showsAgain = false
-            if state == .open, !isReadingPaused, ending == .none || ending == .halfClose, inbound.count > 0 {
+            if state == .open, !isReadingPaused, !isEnding, inbound.count > 0 {
                 deliver()
             }
         }
