@@ -1,6 +1,5 @@
 import Logging
 import Reactor
-import Synchronization
 
 /// The one place that knows which upstreams there are. Lives on the control loop; each proxy loop gets a copy of the list
 /// whenever it changes. What changes within an upstream (health, draining) is atomic and needs no copy.
@@ -11,7 +10,7 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
     private var described: [UpstreamDescription.Source: [UpstreamDescription]] = [:]
     private var upstreams: [Upstream] = []
     /// What readers on other threads see: the admin API and the metrics.
-    private let published = Mutex<[Upstream]>([])
+    private let published = Locked<[Upstream]>([])
 
     package init(loop: EventLoop, proxies: [ProxyLoop], logger: Logger) {
         self.loop = loop

@@ -87,7 +87,7 @@ package final class EventLoop: TaskExecutor, @unchecked Sendable {
     private var freeSlots: [UInt32] = []
     private var runnable: [UnownedJob] = []
     private var deferred: [() -> Void] = []
-    private let inbox = Mutex(Inbox())
+    private let inbox = Locked(Inbox())
     private let wakeupPending = Atomic(false)
     private let stopping = Atomic(false)
     private static let wakeupTag = UInt64.max

@@ -6,7 +6,7 @@ import Synchronization
 package final class EventLoopGroup: Sendable {
     /// The loops, in the order of their indexes.
     package let loops: [EventLoop]
-    private let threads: Mutex<[pthread_t]>
+    private let threads: Locked<[pthread_t]>
 
     /// Starts `count` loops on threads named `name-0`, `name-1`, …
     /// - Throws: `IOError` when the kernel gives no descriptor or thread.
@@ -25,7 +25,7 @@ package final class EventLoopGroup: Sendable {
             for thread in threads { pthread_join(thread, nil) }
             throw error
         }
-        self.threads = Mutex(threads)
+        self.threads = Locked(threads)
     }
 
     /// Stops all loops and waits for their threads; `EventLoop.run` says what becomes of what is still open.

@@ -1,5 +1,4 @@
 import Glibc
-import Synchronization
 
 /// Waits on the calling thread for `body`, which runs elsewhere. For `main` and commands only: never on a loop.
 package func blocking<T: Sendable>(_ body: @escaping @Sendable () async throws -> T) throws -> T {
@@ -24,8 +23,8 @@ package func blocking<T: Sendable>(_ body: @escaping @Sendable () async throws -
 }
 
 private final class Box<Value: Sendable>: Sendable {
-    let value: Mutex<Value>
-    init(_ value: Value) { self.value = Mutex(value) }
+    let value: Locked<Value>
+    init(_ value: Value) { self.value = Locked(value) }
 }
 
 /// Sound, because the semaphore is made to be used from two threads and outlives the task that posts it.

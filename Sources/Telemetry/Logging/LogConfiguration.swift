@@ -1,7 +1,7 @@
 import Bytes
 import Glibc
 import Logging
-import Synchronization
+import Reactor
 
 /// How lines of the application log look.
 package enum LogFormat: String, Sendable, CaseIterable {
@@ -33,7 +33,7 @@ package struct LogConfiguration: Sendable {
 
 /// The process-wide log: set up once, at the start.
 package enum Log {
-    private static let standard = Mutex<LogSink?>(nil)
+    private static let standard = Locked<LogSink?>(nil)
 
     /// Sends everything that swift-log's `Logger` records to `descriptor`, for the life of the process, and flushes it when
     /// the process exits. To be called once, before the first logger is made (swift-log traps the second time).

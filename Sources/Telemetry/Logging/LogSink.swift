@@ -1,7 +1,7 @@
 import Bytes
 import CLinux
 import Glibc
-import Synchronization
+import Reactor
 
 /// A bounded buffer of finished lines and the one thread that writes them to a file descriptor.
 ///
@@ -27,7 +27,7 @@ package final class LogSink: Sendable {
     private let limitBytes: Int
     private let batchMs: Int32
     private let wakeUp: Int32
-    private let state: Mutex<State>
+    private let state: Locked<State>
     private let dropNotice: @Sendable (Int) -> [UInt8]
 
     /// Starts the writer for `descriptor`, which stays the caller's.
@@ -46,7 +46,7 @@ package final class LogSink: Sendable {
         self.dropNotice = dropNotice
         wakeUp = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
         precondition(wakeUp >= 0, "LogSink: no eventfd")
-        state = Mutex(State(buffer: ByteBuffer()))
+        state = Locked(State(buffer: ByteBuffer()))
         startWriter()
     }
 

@@ -1,4 +1,4 @@
-import Synchronization
+import Reactor
 
 /// All series of one name: one instrument per combination of label values.
 ///
@@ -8,7 +8,7 @@ package final class MetricFamily<Instrument: Sendable>: Sendable {
     let labelNames: [String]
     private let maxSeries: Int
     private let make: @Sendable () -> Instrument
-    private let known = Mutex<[[String]: Instrument]>([:])
+    private let known = Locked<[[String]: Instrument]>([:])
 
     init(labelNames: [String], maxSeries: Int, make: @escaping @Sendable () -> Instrument) {
         self.labelNames = labelNames

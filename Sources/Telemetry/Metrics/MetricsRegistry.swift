@@ -1,5 +1,5 @@
 import Bytes
-import Synchronization
+import Reactor
 
 /// The metrics of a process, shown as Prometheus text.
 ///
@@ -19,7 +19,7 @@ package final class MetricsRegistry: Sendable {
     }
 
     private let shards: Int
-    private let entries = Mutex<[String: Entry]>([:])
+    private let entries = Locked<[String: Entry]>([:])
 
     /// A registry for a process with `loops` event loops. More loops than that stay correct, only slower.
     package init(loops: Int) {
