@@ -43,9 +43,10 @@ final class PostgresConnection: LoopBound, @unchecked Sendable {
     private static let roundsPerWakeup = 64
     // PQcancel blocks until the server has hung up: one thread of its own, so that a server that never does
     // holds up no other blocking work. A full queue only means that the grace period ends the connection
-    // instead. The signal is on its way to the backend when PQcancel returns; 50 ms is ample on one machine.
-    private static let cancelFlightNs: UInt64 = 50_000_000
+    // instead.
     private static let cancelPool = BlockingPool(threads: 1, queueLimit: 16)
+    // The signal is on its way to the backend when PQcancel returns; 50 ms is ample on one machine.
+    private static let cancelFlightNs: UInt64 = 50_000_000
 
     /// Takes over a connection that libpq has established.
     init(
