@@ -55,7 +55,9 @@ let package = Package(
         library("HTTPServer", ["Bytes", "HTTPWire", "Reactor", "Telemetry"]),
 
         // Domain.
-        library("Cluster", ["CLinux", "Bytes", "Reactor", "Telemetry", "Redis", logging]),
+        library(
+            "Cluster",
+            ["CLinux", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer", logging]),
         library("Jobs", ["Bytes", "Reactor", "Telemetry", "Redis"], embedding: "Scripts"),
 
         // The environment, read and validated: one struct per mode. Named so because swift-configuration's module is `Configuration`.

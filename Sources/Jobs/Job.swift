@@ -24,6 +24,20 @@ package struct Job: Sendable, Equatable {
     package var startedAtMs: Int?
     package var finishedAtMs: Int?
 
+    /// The record of a job that has just been enqueued.
+    package init(queued new: NewJob, createdAtMs: Int) {
+        id = new.id
+        task = new.task
+        state = .queued
+        attempts = 0
+        maxAttempts = new.maxAttempts
+        payload = new.payload
+        owner = new.owner
+        self.createdAtMs = createdAtMs
+        updatedAtMs = createdAtMs
+        runAtMs = createdAtMs + new.delayMs
+    }
+
     /// Reads the fields of the job's hash; nil when there is no such job.
     init?(_ fields: [String: RedisReply]) {
         guard let id = fields["id"]?.string, let task = fields["task"]?.string,

@@ -40,11 +40,12 @@ package struct JobQueue: Sendable {
                 job.id, job.task, job.payload, job.owner, job.maxAttempts, job.delayMs, job.timeoutMs,
                 job.idempotency?.key ?? "", job.idempotency?.fingerprint ?? "", Self.idempotencyTTLMs,
             ])
-        guard let words = reply.array, words.count == 2, let id = words[1].string else {
+        guard let words = reply.array, words.count == 3, let id = words[1].string, let atMs = words[2].int
+        else {
             throw .protocol("enqueue replied \(reply)")
         }
         switch words[0].string {
-        case "created": return .created(id: id)
+        case "created": return .created(id: id, atMs: atMs)
         case "existing": return .existing(id: id)
         default: return .conflict
         }
@@ -65,15 +66,18 @@ package struct JobQueue: Sendable {
         let reply = try await run(JobScripts.claim, [worker, request, limit, leaseMs])
         var jobs: [LeasedJob] = []
         for entry in reply.array ?? [] {
-            guard let fields = entry.array, fields.count == 9, let id = fields[0].string, let task = fields[1].string,
+            guard let fields = entry.array, fields.count == 9, let id = fields[0].string,
+                let task = fields[1].string,
                 let payload = fields[2].string, let owner = fields[3].string, let attempt = fields[4].int,
                 let maxAttempts = fields[5].int, let fence = fields[6].int, let timeoutMs = fields[7].int,
                 let createdAtMs = fields[8].int
             else { throw .protocol("claim replied \(entry)") }
             jobs.append(
                 LeasedJob(
-                    id: id, task: task, payload: payload, owner: owner, attempt: attempt, maxAttempts: maxAttempts,
-                    fence: fence, timeoutMs: timeoutMs, createdAtMs: createdAtMs, token: "\(worker)/\(request)"))
+                    id: id, task: task, payload: payload, owner: owner, attempt: attempt,
+                    maxAttempts: maxAttempts,
+                    fence: fence, timeoutMs: timeoutMs, createdAtMs: createdAtMs,
+                    token: "\(worker)/\(request)"))
         }
         return jobs
     }
@@ -82,7 +86,9 @@ package struct JobQueue: Sendable {
     package func extend(_ jobs: [LeasedJob]) async throws(RedisError) -> Set<String> {
         guard !jobs.isEmpty else { return [] }
         let reply = try await run(JobScripts.extend, [leaseMs] + Self.pairs(jobs))
-        guard let kept = reply.array, kept.count == jobs.count else { throw .protocol("extend replied \(reply)") }
+        guard let kept = reply.array, kept.count == jobs.count else {
+            throw .protocol("extend replied \(reply)")
+        }
         return Set(zip(jobs, kept).filter { $0.1.int != 1 }.map(\.0.id))
     }
 
@@ -92,7 +98,9 @@ package struct JobQueue: Sendable {
     }
 
     /// Records that an attempt failed. Another one follows after `retryAfterMs`, unless that is nil or there are no more.
-    package func fail(_ job: LeasedJob, error: String, retryAfterMs: Int?) async throws(RedisError) -> SettleOutcome {
+    package func fail(_ job: LeasedJob, error: String, retryAfterMs: Int?) async throws(RedisError)
+        -> SettleOutcome
+    {
         try await settle(JobScripts.fail, [job.id, job.token, error, retryAfterMs ?? -1, retentionMs])
     }
 
@@ -108,7 +116,8 @@ package struct JobQueue: Sendable {
         let numbers = (reply.array ?? []).compactMap(\.int)
         guard numbers.count == 7 else { throw .protocol("maintain replied \(reply)") }
         return QueueStatus(
-            promoted: numbers[0], recovered: numbers[1], failed: numbers[2], ready: numbers[3], leased: numbers[4],
+            promoted: numbers[0], recovered: numbers[1], failed: numbers[2], ready: numbers[3],
+            leased: numbers[4],
             scheduled: numbers[5], nextDueMs: numbers[6] < 0 ? nil : numbers[6])
     }
 

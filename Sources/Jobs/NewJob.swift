@@ -41,7 +41,7 @@ package struct JobIdempotency: Sendable {
 /// What became of a job that was to be enqueued.
 package enum EnqueueOutcome: Sendable, Equatable {
     /// It is in the queue.
-    case created(id: String)
+    case created(id: String, atMs: Int)
     /// The idempotency key was used before for the same request; this is that request's job.
     case existing(id: String)
     /// The idempotency key was used before for another request.

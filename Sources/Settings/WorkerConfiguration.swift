@@ -9,6 +9,8 @@ package struct WorkerConfiguration: ReadableConfiguration {
     package let databaseConnections: Int
     /// WORKER_CONCURRENCY: jobs that run at the same time in this process.
     package let concurrency: Int
+    /// WEBHOOK_ALLOW_PRIVATE: whether the task `webhook` may send to addresses that are not on the open Internet.
+    package let webhookAllowsPrivate: Bool
 
     package init(from settings: inout SettingsReader) {
         node = NodeConfiguration(
@@ -21,5 +23,11 @@ package struct WorkerConfiguration: ReadableConfiguration {
         concurrency = settings.integer(
             "WORKER_CONCURRENCY", "jobs that run at the same time in this process", default: 16,
             in: 1...10_000)
+        webhookAllowsPrivate =
+            settings.choice(
+                "WEBHOOK_ALLOW_PRIVATE", "let webhooks reach private and loopback addresses",
+                default: Choice.false) == .true
     }
+
+    private enum Choice: String, CaseIterable { case `true`, `false` }
 }

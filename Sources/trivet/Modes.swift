@@ -1,3 +1,4 @@
+import API
 import Balancer
 import Glibc
 import Logging
@@ -13,8 +14,7 @@ enum Modes {
     static let logger = Logger(label: "trivet")
 
     static func runAPI(_ configuration: APIConfiguration) throws -> Int32 {
-        logger.critical("the api is not part of this build")
-        return TrivetExit.unavailable
+        APIMode.run(configuration, version: TrivetVersion.current, signals: signals)
     }
 
     static func runWorker(_ configuration: WorkerConfiguration) throws -> Int32 {
@@ -43,8 +43,15 @@ enum Modes {
     }
 
     /// Brings the database's schema up to date and says what it did, one line per migration.
-    static func migrate(databaseURL: ServiceURL, say: (String) -> Void) throws -> Int32 {
-        logger.critical("migrations are not part of this build")
-        return TrivetExit.unavailable
+    static func migrate(databaseURL: ServiceURL, say: @escaping @Sendable (String) -> Void) throws -> Int32 {
+        do {
+            let applied = try SchemaUpdate.run(databaseURL: databaseURL)
+            for migration in applied { say("applied \(migration)") }
+            if applied.isEmpty { say("the schema is up to date") }
+            return 0
+        } catch {
+            logger.critical("cannot migrate", metadata: ["reason": "\(error)"])
+            return TrivetExit.unavailable
+        }
     }
 }

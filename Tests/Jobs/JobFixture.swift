@@ -19,7 +19,9 @@ struct JobFixture {
     }
 
     /// Runs `body` on a loop, with a queue over a connection of its own.
-    func run(leaseMs: Int = 10_000, _ body: @escaping @Sendable (JobQueue, RedisClient) async throws -> Void) async throws {
+    func run(leaseMs: Int = 10_000, _ body: @escaping @Sendable (JobQueue, RedisClient) async throws -> Void)
+        async throws
+    {
         let group = try EventLoopGroup(count: 1)
         defer { group.shutdown() }
         let loop = group.loops[0]
@@ -60,3 +62,8 @@ extension NewJob {
 }
 
 let testLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+extension EnqueueOutcome {
+    /// The id of a job that was made.
+    var createdID: String? { if case .created(let id, _) = self { id } else { nil } }
+}

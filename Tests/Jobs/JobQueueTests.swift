@@ -11,10 +11,11 @@ struct JobQueueTests {
         try await JobFixture(clock: clock).run { queue, _ async throws in
             var new = NewJob.test("a", task: "webhook")
             new.payload = #"{"url":"x"}"#
-            #expect(try await queue.enqueue(new) == .created(id: "a"))
+            #expect(try await queue.enqueue(new).createdID == "a")
             var job = try #require(try await queue.job(id: "a"))
             #expect(job.state == .queued && job.attempts == 0 && job.task == "webhook" && job.owner == "o")
-            #expect(job.payload == #"{"url":"x"}"# && job.createdAtMs == clock.nowMs && job.finishedAtMs == nil)
+            #expect(
+                job.payload == #"{"url":"x"}"# && job.createdAtMs == clock.nowMs && job.finishedAtMs == nil)
             clock.advance(ms: 5)
             let leased = try await queue.claim(worker: "w", request: 1, limit: 10)
             #expect(leased.map(\.id) == ["a"] && leased.first?.attempt == 1 && leased.first?.fence == 1)
@@ -25,13 +26,16 @@ struct JobQueueTests {
             #expect(job.state == .succeeded && job.result == #"{"ok":true}"# && job.error == nil)
             #expect(job.finishedAtMs == clock.nowMs)
             let status = try await queue.maintain()
-            #expect(status.ready == 0 && status.leased == 0 && status.scheduled == 0 && status.nextDueMs == nil)
+            #expect(
+                status.ready == 0 && status.leased == 0 && status.scheduled == 0 && status.nextDueMs == nil)
         }
     }
 
     @Test("an unknown job is nil")
     func unknown() async throws {
-        try await JobFixture().run { queue, _ async throws in #expect(try await queue.job(id: "nobody") == nil) }
+        try await JobFixture().run { queue, _ async throws in
+            #expect(try await queue.job(id: "nobody") == nil)
+        }
     }
 
     @Test("jobs are claimed in the order in which they came, no more than asked for")

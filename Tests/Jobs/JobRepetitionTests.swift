@@ -11,10 +11,10 @@ struct JobRepetitionTests {
     @Test("a job enqueued twice under one id is one job")
     func enqueueTwice() async throws {
         try await JobFixture().run { queue, _ async throws in
-            #expect(try await queue.enqueue(.test("a")) == .created(id: "a"))
-            #expect(try await queue.enqueue(.test("a")) == .created(id: "a"))
+            #expect(try await queue.enqueue(.test("a")).createdID == "a")
+            #expect(try await queue.enqueue(.test("a")).createdID == "a")
             #expect(try await queue.claim(worker: "w", request: 1, limit: 9).count == 1)
-            #expect(try await queue.enqueue(.test("a")) == .created(id: "a"))
+            #expect(try await queue.enqueue(.test("a")).createdID == "a")
             #expect(try await queue.claim(worker: "w", request: 2, limit: 9).isEmpty)
         }
     }
@@ -28,7 +28,7 @@ struct JobRepetitionTests {
             second.idempotency = first.idempotency
             var other = NewJob.test("c")
             other.idempotency = JobIdempotency(key: "k", fingerprint: "g")
-            #expect(try await queue.enqueue(first) == .created(id: "a"))
+            #expect(try await queue.enqueue(first).createdID == "a")
             #expect(try await queue.enqueue(second) == .existing(id: "a"))
             #expect(try await queue.enqueue(other) == .conflict)
             #expect(try await queue.claim(worker: "w", request: 1, limit: 9).map(\.id) == ["a"])
@@ -53,7 +53,9 @@ struct JobRepetitionTests {
             for id in ["a", "b"] { _ = try await queue.enqueue(.test(id)) }
             let jobs = try await queue.claim(worker: "w", request: 1, limit: 2)
             for _ in 1...2 { #expect(try await queue.complete(jobs[0], result: "1") == .succeeded) }
-            for _ in 1...2 { #expect(try await queue.fail(jobs[1], error: "e", retryAfterMs: 5000) == .queued) }
+            for _ in 1...2 {
+                #expect(try await queue.fail(jobs[1], error: "e", retryAfterMs: 5000) == .queued)
+            }
             let status = try await queue.maintain()
             #expect(status.scheduled == 1 && status.leased == 0 && status.ready == 0)
         }
@@ -99,7 +101,8 @@ struct JobRepetitionTests {
             let messages = Mutex(0)
             let connected = Mutex(false)
             let subscriber = RedisSubscriber(
-                client.configuration, channels: [queue.keys.wakeChannel], loop: client.loop, logger: testLogger
+                client.configuration, channels: [queue.keys.wakeChannel], loop: client.loop,
+                logger: testLogger
             ) { event in
                 switch event {
                 case .connected: connected.withLock { $0 = true }

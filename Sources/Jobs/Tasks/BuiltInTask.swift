@@ -8,7 +8,7 @@ package enum BuiltInTask: String, Sendable, CaseIterable {
     case recordsExport = "records.export"
 
     /// Checks a payload before it is queued, so that the client learns at once what is wrong with it.
-    package func validate(_ payload: JSONValue) throws(InvalidPayload) {
+    package func validate(_ payload: JSONValue) throws(InvalidMembers) {
         switch self {
         case .webhook: _ = try WebhookPayload(payload)
         case .recordsExport: _ = try ExportPayload(payload)

@@ -4,7 +4,11 @@ package enum CollectionName {
 
     /// `[a-z][a-z0-9_-]{0,62}`
     package static func isValid(_ name: some StringProtocol) -> Bool {
-        guard let first = name.utf8.first, (97...122).contains(first), name.utf8.count <= 63 else { return false }
-        return name.utf8.allSatisfy { (97...122).contains($0) || (48...57).contains($0) || $0 == 95 || $0 == 45 }
+        guard let first = name.utf8.first, (97...122).contains(first), name.utf8.count <= 63 else {
+            return false
+        }
+        return name.utf8.allSatisfy {
+            (97...122).contains($0) || (48...57).contains($0) || $0 == 95 || $0 == 45
+        }
     }
 }

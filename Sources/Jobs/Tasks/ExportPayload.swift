@@ -5,10 +5,12 @@ package struct ExportPayload: Sendable, Equatable {
     package var collection: String
 
     /// Reads and checks a payload.
-    package init(_ value: JSONValue) throws(InvalidPayload) {
-        var reader = try PayloadReader(value)
-        collection = reader.text("collection") ?? ""
-        if !CollectionName.isValid(collection) { reader.refuse("collection", CollectionName.rule) }
+    package init(_ value: JSONValue) throws(InvalidMembers) {
+        var reader = try JSONObjectReader(value)
+        collection = reader.requiredText("collection")
+        if !collection.isEmpty, !CollectionName.isValid(collection) {
+            reader.refuse("collection", CollectionName.rule)
+        }
         try reader.finish()
     }
 }

@@ -15,20 +15,23 @@ package struct WebhookPayload: Sendable, Equatable {
     private static let methods: Set<String> = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     /// The connection's and the message's own business, which the client decides.
     private static let reservedHeaders: Set<String> = [
-        "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
+        "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade",
+        "expect",
         "proxy-connection", "proxy-authorization",
     ]
 
     /// Reads and checks a payload.
-    package init(_ value: JSONValue) throws(InvalidPayload) {
-        var reader = try PayloadReader(value)
-        url = reader.text("url") ?? ""
+    package init(_ value: JSONValue) throws(InvalidMembers) {
+        var reader = try JSONObjectReader(value)
+        url = reader.requiredText("url")
         method = reader.text("method") ?? "POST"
         timeoutMs = reader.integer("timeout_ms", in: 100...60_000) ?? 10_000
         headers = []
         body = []
         let scheme = ["http://", "https://"].first { url.lowercased().hasPrefix($0) }
-        if scheme == nil || url.utf8.count > 2048 || url.utf8.contains(where: { $0 <= 32 || $0 >= 127 }) {
+        if !url.isEmpty,
+            scheme == nil || url.utf8.count > 2048 || url.utf8.contains(where: { $0 <= 32 || $0 >= 127 })
+        {
             reader.refuse("url", "must be an http or https URL of at most 2048 ASCII characters")
         }
         if !Self.methods.contains(method) {
@@ -48,7 +51,7 @@ package struct WebhookPayload: Sendable, Equatable {
         try reader.finish()
     }
 
-    private mutating func readHeaders(_ reader: inout PayloadReader) {
+    private mutating func readHeaders(_ reader: inout JSONObjectReader) {
         guard let value = reader.member("headers") else { return }
         guard let object = value.objectValue, object.count <= 50 else {
             reader.refuse("headers", "must be an object of at most 50 strings")

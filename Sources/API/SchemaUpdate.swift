@@ -1,0 +1,26 @@
+import Logging
+import Postgres
+import Reactor
+import Settings
+
+/// `trivet migrate`.
+package enum SchemaUpdate {
+    /// Brings the schema up to date and returns what was applied, as `3 idempotency-keys`. Blocks the calling thread.
+    /// - Throws: `PostgresConnectionInfo.Invalid`, `MigrationError`, `IOError`.
+    package static func run(databaseURL: ServiceURL) throws -> [String] {
+        let connection = try PostgresConnectionInfo(parsing: databaseURL.url.secret)
+        let group = try EventLoopGroup(count: 1, name: "migrate")
+        defer { group.shutdown() }
+        let loop = group.loops[0]
+        let applied = try blocking {
+            try await loop.perform {
+                let pool = PostgresPool(
+                    PostgresConfiguration(connection: connection), loop: loop,
+                    logger: Logger(label: "migrate"))
+                defer { pool.close() }
+                return try await pool.migrate(Migrations.all)
+            }
+        }
+        return Migrations.all.filter { applied.contains($0.number) }.map { "\($0.number) \($0.name)" }
+    }
+}

@@ -1,0 +1,148 @@
+import API
+import Bytes
+import Glibc
+import Reactor
+import Settings
+import TestSupport
+import Testing
+
+@Suite("Health and outages")
+struct HealthTests {
+    @Test("a node says who it is, what it has done and who else is there")
+    func healthy() async throws {
+        try await APIFixture().run(nodes: 2) { nodes in
+            #expect(try nodes[0].send("GET", "/health")["status"] == .string("ok"))
+            #expect(try nodes[0].send("GET", "/health/live").status == 200)
+            let ready = try nodes[0].send("GET", "/health/ready")
+            #expect(ready.status == 200)
+            #expect(
+                ready["checks"]
+                    == .object(["redis": .string("ok"), "postgres": .string("ok"), "draining": .string("ok")])
+            )
+            let worker = try nodes[0].send("GET", "/health/worker")
+            #expect(worker["node_id"] == .string("node-0") && worker["pid"] == .int(Int64(getpid())))
+            #expect(worker["active_connections"]?.intValue == 1 && worker["loop"]?.intValue != nil)
+            #expect(worker["uptime_seconds"]?.intValue != nil)
+            try await eventually("both nodes are registered") {
+                let cluster = try nodes[1].send("GET", "/health/cluster")
+                return cluster["total_nodes"] == .int(2) && cluster["healthy_nodes"] == .int(2)
+                    && cluster["nodes"]?.arrayValue?.count == 2
+            }
+            let metrics = try nodes[0].send("GET", "/metrics").body
+            #expect(metrics.contains(#"http_requests_total{method="GET",status="200"}"#))
+            #expect(metrics.contains("http_request_duration_seconds_bucket"))
+        }
+    }
+
+    @Test("without Redis everything that needs it is answered 503 quickly, and works again when it is back")
+    func redisOutage() async throws {
+        let fixture = try APIFixture()
+        try await fixture.run { nodes in
+            let user = try nodes[0].signedUp("ann")
+            try fixture.redis.stop()
+            for _ in 0..<5 {
+                let startNs = TestSupport.monotonicNs()
+                let answer = try user.send("GET", "/v1/me")
+                #expect(answer.status == 503 && answer.headers["retry-after"] != nil)
+                #expect(answer.code == "redis_unavailable" && answer["request_id"]?.stringValue != nil)
+                #expect(TestSupport.monotonicNs() - startNs < 2_000_000_000)
+            }
+            #expect(try nodes[0].send("GET", "/health/cluster").status == 503)
+            #expect(try nodes[0].send("GET", "/health/live").status == 200)
+            try await eventually("readiness tells") {
+                let ready = try nodes[0].send("GET", "/health/ready")
+                return ready.status == 503 && ready["checks"]?["redis"] == .string("unavailable")
+                    && ready["checks"]?["postgres"] == .string("ok")
+            }
+            try fixture.redis.start()
+            try await eventually("it works again") {
+                // Redis came back empty: the session is gone, and that is what a client hears.
+                try user.send("GET", "/v1/me").status == 401
+            }
+            try await eventually("readiness tells") {
+                try nodes[0].send("GET", "/health/ready").status == 200
+            }
+        }
+    }
+
+    @Test("a Redis that hangs costs a request its deadline, not more")
+    func redisHangs() async throws {
+        let fixture = try APIFixture()
+        try await fixture.run { nodes in
+            let user = try nodes[0].signedUp("ann")
+            fixture.redis.freeze()
+            let startNs = TestSupport.monotonicNs()
+            #expect(try user.send("GET", "/v1/me").status == 503)
+            #expect(TestSupport.monotonicNs() - startNs < 3_000_000_000)
+            fixture.redis.thaw()
+            try await eventually("it works again") { try user.send("GET", "/v1/me").status == 200 }
+        }
+    }
+
+    @Test(
+        "without PostgreSQL a node starts all the same, answers 503 quickly, and becomes ready when it comes")
+    func postgresOutage() async throws {
+        let fixture = try APIFixture(ownPostgres: true)
+        try fixture.postgres.stop()
+        try await fixture.run { nodes in
+            let body = #"{"email":"ann@example.org","password":"correct horse"}"#
+            let startNs = TestSupport.monotonicNs()
+            let answer = try nodes[0].send("POST", "/v1/accounts", body)
+            #expect(
+                answer.status == 503 && answer.code == "postgres_unavailable"
+                    && answer.headers["retry-after"] != nil)
+            #expect(TestSupport.monotonicNs() - startNs < 5_000_000_000)
+            #expect(try nodes[0].send("GET", "/health/ready").status == 503)
+            try fixture.postgres.start()
+            try await eventually("it is ready") { try nodes[0].send("GET", "/health/ready").status == 200 }
+            let user = try nodes[0].signedUp("bob")
+            try fixture.postgres.stop()
+            try await eventually("a request is answered 503") { try user.send("GET", "/v1/me").status == 503 }
+            try fixture.postgres.start()
+            try await eventually("it works again") { try user.send("GET", "/v1/me").status == 200 }
+        }
+    }
+
+    @Test("a node that stops finishes what it has begun and leaves the registry")
+    func stop() async throws {
+        let fixture = try APIFixture()
+        let (node, group) = try await fixture.start("leaving", ["DRAIN_TIMEOUT": "10s"])
+        try await fixture.run { nodes in
+            try await eventually("both are registered") {
+                try nodes[0].send("GET", "/health/cluster")["total_nodes"] == .int(2)
+            }
+            let peer = try Peer(port: node.address?.port ?? 0)
+            try peer.send("GET /health HTTP/1.1\r\nHost: node\r\n")
+            async let stopping: Void = node.loop.perform { await node.stop() }
+            try await eventually("it says that it drains, and still serves") {
+                let other = try APIClient(port: node.address?.port ?? 0).send("GET", "/health/ready")
+                return other.status == 503 && other["checks"]?["draining"] == .string("draining")
+            }
+            try peer.send("\r\n")
+            var answer = ""
+            while !answer.contains("\r\n\r\n") {
+                answer += String(decoding: try peer.receiveSome(), as: UTF8.self)
+            }
+            #expect(answer.hasPrefix("HTTP/1.1 200 "))
+            peer.close()
+            try await stopping
+            group.shutdown()
+            #expect(try nodes[0].send("GET", "/health/cluster")["total_nodes"] == .int(1))
+            #expect(throws: TestFailure.self) { try Peer(port: node.address?.port ?? 0) }
+        }
+    }
+
+    @Test("nodes that start at the same time apply the migrations once")
+    func migrations() async throws {
+        let fixture = try APIFixture()
+        async let one = fixture.start("one")
+        async let two = fixture.start("two")
+        for (node, group) in try await [one, two] {
+            try await node.loop.perform { await node.stop() }
+            group.shutdown()
+        }
+        let count = try fixture.postgres.psql(
+            "SELECT count(*) FROM trivet_migrations", database: fixture.database)
+        #expect(count == "\(Migrations.all.count)")
+    }
+}
