@@ -249,6 +249,6 @@ extension ProxySettings {
         clientIdleTimeoutMs = configuration.idleTimeoutMs
         upstreamIdleTimeoutMs = configuration.upstreamIdleTimeoutMs
         accessLog = configuration.accessLog
-        if configuration.tls != nil, configuration.listenHTTP != nil { redirectPort = configuration.node.listen.port }
+        if configuration.tls != nil, configuration.listenHTTP != nil { redirectPort = configuration.redirectPort }
     }
 }

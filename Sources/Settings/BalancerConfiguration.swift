@@ -18,6 +18,9 @@ package struct BalancerConfiguration: ReadableConfiguration {
     package let tls: TLSFiles?
     /// LISTEN_HTTP: a second address, which redirects to https.
     package let listenHTTP: Address?
+    /// REDIRECT_PORT: the port of the https address that clients are sent to; that of LISTEN unless it is published
+    /// under another.
+    package let redirectPort: Int
     /// ACCESS_LOG.
     package let accessLog: AccessLogFormat
     /// DISCOVERY.
@@ -52,6 +55,9 @@ package struct BalancerConfiguration: ReadableConfiguration {
         redisURL = settings.redisURL(required: false)
         tls = BalancerConfiguration.tlsFiles(&settings, tlsPolicy)
         listenHTTP = settings.optionalAddress("LISTEN_HTTP", "a second address, which redirects to https")
+        redirectPort = settings.integer(
+            "REDIRECT_PORT", "the port that LISTEN_HTTP redirects to", default: node.listen.port ?? 443,
+            in: 1...65535)
         accessLog = settings.choice(
             "ACCESS_LOG", "the form of the access log, on standard output", default: AccessLogFormat.json)
         upstreams = settings.value(

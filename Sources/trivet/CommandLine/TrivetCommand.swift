@@ -57,6 +57,7 @@ struct TrivetCommand: ParsableCommand {
             return
         }
         Signals.block(Modes.signals)
+        DescriptorLimit.raise()
         Log.bootstrap(node(checked.configuration).log)
         for warning in checked.warnings { Modes.logger.warning("\(warning)") }
         let code = try run(checked.configuration)
