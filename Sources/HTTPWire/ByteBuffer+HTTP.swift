@@ -25,9 +25,7 @@ extension ByteBuffer {
 
     /// `GET /path HTTP/1.1` and its CRLF. Throws when `target` holds what no target may.
     package mutating func appendRequestLine(_ method: HTTPMethod, _ target: String) throws(HTTPParseError) {
-        guard let first = target.utf8.first, first == ASCII.slash || target == "*",
-            target.utf8.allSatisfy({ ByteSet.query.contains($0) })
-        else { throw .invalidTarget }
+        guard RequestTarget.isValid(target) else { throw .invalidTarget }
         append(method.name)
         append(byte: ASCII.space)
         append(target)

@@ -24,7 +24,7 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
     let server: LoopServer
     var phase = Phase.head
     var request: Request?
-    var inbound = InboundBody()
+    var inbound = BodyDecoder()
     var outbound = OutboundResponse()
     var reader = BodyReader()
     var writer: ResponseWriter?
@@ -159,7 +159,7 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
             connection: self,
             declaredLength: server.parser.isChunked ? nil : server.parser.contentLength ?? 0,
             loop: loop)
-        inbound = InboundBody(framing, limits: server.configuration.limits)
+        inbound = BodyDecoder(framing, limits: server.configuration.limits)
         reader = BodyReader(awaitsContinue: server.parser.expectsContinue && !inbound.isComplete)
         outbound = OutboundResponse(clientKeepsAlive: server.parser.keepAlive)
         return Request(
