@@ -36,11 +36,11 @@ struct DrainTests {
         try await withServer(routes: commonRoutes) { rig in
             let client = try rig.connect()
             #expect(try client.exchange(getHello)["connection"] == nil)
-            rig.server.beginDrain(idleGraceMs: 5000)
+            rig.server.beginDrain(idleGraceMs: 60_000)
             try await eventually("the listener is closed") { (try? rig.connect()) == nil }
             let response = try client.exchange(getHello)
             #expect(response.body == "hello" && response["connection"] == "close")
-            #expect(await rig.server.drained(timeoutMs: 5000))
+            #expect(await rig.server.drained(timeoutMs: 20_000))
         }
     }
 
