@@ -88,6 +88,7 @@ struct PostgresTransactionTests {
             $0.poolSize = 1
             $0.leaseTimeoutMs = 100
         }) { pool, _, _ async throws in
+            try await pool.query(selectOne)
             try await pool.transaction { _ in
                 let (error, seconds) = try await failure { try await pool.transaction { _ in () } }
                 #expect(error.kind == .overloaded && error.isRetrySafe && seconds < 3)
