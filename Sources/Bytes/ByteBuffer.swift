@@ -167,13 +167,15 @@ package struct ByteBuffer: ~Copyable {
         append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }
 
-    /// Appends the text as UTF-8.
+    /// Appends the text as UTF-8. A literal is taken as a `StaticString`, which costs neither a retain nor a check.
+    @_disfavoredOverload
     package mutating func append(_ text: String) {
         var text = text
         text.withUTF8 { append(UnsafeRawBufferPointer($0)) }
     }
 
     /// Appends the text as UTF-8.
+    @_disfavoredOverload
     package mutating func append(_ text: Substring) {
         var text = text
         text.withUTF8 { append(UnsafeRawBufferPointer($0)) }

@@ -12,9 +12,7 @@ enum AccessLogLine {
         line.append("\",\"message\":\"request\"")
         for text in AccessEntry.Text.inOrder {
             entry.with(text) { bytes in
-                line.append(",\"")
-                line.append(text.key)
-                line.append("\":\"")
+                line.append(text.jsonKey)
                 if text == .target || text == .referer {
                     withoutQuerySecrets(bytes, to: &line) { $0.appendJSONText($1) }
                 } else {
@@ -110,17 +108,18 @@ enum AccessLogLine {
 }
 
 extension AccessEntry.Text {
-    fileprivate var key: StaticString {
+    /// With the punctuation around it.
+    fileprivate var jsonKey: StaticString {
         switch self {
-        case .client: "client"
-        case .method: "method"
-        case .target: "target"
-        case .version: "version"
-        case .host: "host"
-        case .referer: "referer"
-        case .userAgent: "user_agent"
-        case .requestID: "request_id"
-        case .upstream: "upstream"
+        case .client: ",\"client\":\""
+        case .method: ",\"method\":\""
+        case .target: ",\"target\":\""
+        case .version: ",\"version\":\""
+        case .host: ",\"host\":\""
+        case .referer: ",\"referer\":\""
+        case .userAgent: ",\"user_agent\":\""
+        case .requestID: ",\"request_id\":\""
+        case .upstream: ",\"upstream\":\""
         }
     }
 }

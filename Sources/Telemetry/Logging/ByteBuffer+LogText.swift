@@ -60,15 +60,10 @@ extension ByteBuffer {
     ) {
         var index = 0
         var runStart = 0
-        while index < text.count {
+        while true {
+            index = PlainScan.end(text, from: index, escapingQuotes: escapingQuotes)
+            if index == text.count { break }
             let byte = text[index]
-            if byte >= 0x20 && byte < 0x7F {
-                let quotes = byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
-                guard quotes && escapingQuotes else {
-                    index += 1
-                    continue
-                }
-            }
             let length = byte < 0x80 ? 0 : UTF8Scan.sequenceLength(text, at: index)
             let isC1 = length == 2 && byte == 0xC2 && text[index + 1] < 0xA0
             if length > 0 && !isC1 {
@@ -88,6 +83,35 @@ extension ByteBuffer {
             runStart = index
         }
         append(UnsafeRawBufferPointer(rebasing: text[runStart..<text.count]))
+    }
+}
+
+/// Finds the end of a run of printable ASCII, eight bytes at a time: nearly every text is one such run.
+enum PlainScan {
+    @inline(__always)
+    static func end(_ text: UnsafeRawBufferPointer, from start: Int, escapingQuotes: Bool) -> Int {
+        guard let base = text.baseAddress else { return text.count }
+        var index = start
+        while index + 8 <= text.count {
+            let word = base.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            // A byte is marked in its high bit: below 0x20, 0x7F, or 0x80 and above; a borrow may mark one too many, never
+            // one too few.
+            var marked = (word &- 0x2020_2020_2020_2020) | (word &+ 0x0101_0101_0101_0101) | word
+            if escapingQuotes {
+                let quote = word ^ 0x2222_2222_2222_2222
+                let backslash = word ^ 0x5C5C_5C5C_5C5C_5C5C
+                marked |= (quote &- 0x0101_0101_0101_0101) | (backslash &- 0x0101_0101_0101_0101)
+            }
+            if marked & 0x8080_8080_8080_8080 != 0 { break }
+            index += 8
+        }
+        while index < text.count {
+            let byte = base.load(fromByteOffset: index, as: UInt8.self)
+            let isQuote = byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
+            if byte < 0x20 || byte >= 0x7F || (escapingQuotes && isQuote) { break }
+            index += 1
+        }
+        return index
     }
 }
 

@@ -67,13 +67,13 @@ package struct LogTime: Sendable {
 }
 
 extension ByteBuffer {
-    /// Appends a non-negative number with leading zeros up to `width` digits.
+    /// Appends a non-negative number with leading zeros up to `width` digits, four at most.
+    @inline(__always)
     mutating func appendPadded(_ value: Int, width: Int) {
-        var scale = 1
-        for _ in 1..<width { scale *= 10 }
-        while scale > 0 {
-            append(byte: UInt8(ascii: "0") + UInt8(value / scale % 10))
-            scale /= 10
-        }
+        let number = UInt32(truncatingIfNeeded: value)
+        if width > 3 { append(byte: 48 + UInt8(truncatingIfNeeded: number / 1000 % 10)) }
+        if width > 2 { append(byte: 48 + UInt8(truncatingIfNeeded: number / 100 % 10)) }
+        if width > 1 { append(byte: 48 + UInt8(truncatingIfNeeded: number / 10 % 10)) }
+        append(byte: 48 + UInt8(truncatingIfNeeded: number % 10))
     }
 }

@@ -43,6 +43,9 @@ final class Child {
     private(set) var failedStarts = 0
     private var startedMs = 0
 
+    /// So many failed starts in a row are enough to give up when the stack starts.
+    static let hopelessStarts = 3
+
     init(
         name: String, kind: String, address: String, program: Program, stopSignal: Int32 = SIGTERM,
         abortSignal: Int32 = SIGKILL, isAnswering: @escaping () -> Bool
@@ -90,6 +93,8 @@ final class Child {
             return "\(name) \(status)"
         }
         if wasReady && ranMs > 5000 { failedStarts = 0 } else { failedStarts += 1 }
+        // Its configuration is wrong: trying again with the same one is of no use.
+        if status.code == TrivetExit.configuration { failedStarts = max(failedStarts, Child.hopelessStarts) }
         // 0.1, 0.2, 0.4 … 10 s: at once after a good life, so that `kill -TERM` of a node is a restart without a gap.
         let delayMs = failedStarts == 0 ? 0 : min(10_000, 100 << min(failedStarts - 1, 7))
         state = .waiting(untilMs: Clock.nowMs + delayMs)

@@ -94,7 +94,7 @@ final class Stack {
             if events.stopRequests > 0 { throw Interrupted() }
             let missing = children.filter { $0.state != .ready }
             guard let first = missing.first else { return }
-            if let failing = missing.first(where: { $0.failedStarts >= 3 }) {
+            if let failing = missing.first(where: { $0.failedStarts >= Child.hopelessStarts }) {
                 throw UpFailure(
                     "\(failing.name) does not start; \(failing.program.logPath) ends with\n\(failing.program.logTail())"
                 )
