@@ -128,6 +128,7 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
         let fallbackNs = UInt64(fallbackMs) * 1_000_000
         var failingSinceNs: UInt64?
         var isAnnounced = false
+        var hasListed = false
         var missing: [String] = []
         var seen: [String: UInt64] = [:]
         while true {
@@ -141,6 +142,7 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
                 let answered = try await directory.acknowledgements(
                     record.id, epoch: record.drainEpoch, timeoutMs: leftMs)
                 missing = balancers.filter { !answered.contains($0) }
+                hasListed = true
                 failingSinceNs = nil
                 if missing.isEmpty, !balancers.isEmpty { return .acknowledged(balancers) }
                 if balancers.isEmpty, nowNs &- startNs >= fallbackNs { return .noBalancers }
@@ -152,7 +154,9 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
             // 20 looks a second, for the few moments of a drain.
             await loop.sleep(ns: 50_000_000)
         }
-        return failingSinceNs == nil ? .timedOut(missing: missing) : .registryAway
+        // What the last look before the deadline could not finish says nothing: the one before it counts.
+        guard hasListed else { return .registryAway }
+        return missing.isEmpty ? .noBalancers : .timedOut(missing: missing)
     }
 
     /// The balancers that must acknowledge: those that live, and those of `seen` that have just disappeared
