@@ -18,7 +18,8 @@ func library(_ name: String, _ dependencies: [Target.Dependency], embedding fold
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: "\(name)Tests", dependencies: dependencies, path: "Tests/\(name)", swiftSettings: settings)
+    .testTarget(
+        name: "\(name)Tests", dependencies: dependencies, path: "Tests/\(name)", swiftSettings: settings)
 }
 
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -57,7 +58,10 @@ let package = Package(
         // Domain.
         library(
             "Cluster",
-            ["CLinux", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer", logging]),
+            [
+                "CLinux", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer",
+                logging,
+            ]),
         library("Jobs", ["Bytes", "Reactor", "Telemetry", "Redis"], embedding: "Scripts"),
 
         // The environment, read and validated: one struct per mode. Named so because swift-configuration's module is `Configuration`.
@@ -67,26 +71,30 @@ let package = Package(
         library(
             "API",
             [
-                "COpenSSL", "CArgon2", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer",
+                "COpenSSL", "CArgon2", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres",
+                "HTTPServer",
                 "Cluster", "Jobs", "Settings", logging,
             ], embedding: "Migrations"),
         library(
             "Worker",
             [
-                "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPClient", "HTTPServer", "Cluster", "Jobs",
+                "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPClient", "HTTPServer",
+                "Cluster", "Jobs",
                 "Settings", logging,
             ]),
         library(
             "Balancer",
             [
-                "CLinux", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "HTTPServer", "Cluster", "Settings", logging,
+                "CLinux", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "HTTPServer", "Cluster",
+                "Settings", logging,
             ]),
 
         // Executable.
         .executableTarget(
             name: "trivet",
             dependencies: [
-                "CLinux", "COpenSSL", "Bytes", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer", "Cluster", "Jobs",
+                "CLinux", "COpenSSL", "Bytes", "Reactor", "Telemetry", "Redis", "Postgres", "HTTPServer",
+                "Cluster", "Jobs",
                 "Settings", "API", "Worker", "Balancer", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -94,7 +102,9 @@ let package = Package(
 
         // Tests mirror Sources. TestSupport starts throw-away servers and speaks to them over blocking sockets of its own,
         // so that no test checks our code with our code.
-        .target(name: "TestSupport", dependencies: ["CLinux", "COpenSSL"], path: "Tests/TestSupport", swiftSettings: settings),
+        .target(
+            name: "TestSupport", dependencies: ["CLinux", "COpenSSL"], path: "Tests/TestSupport",
+            swiftSettings: settings),
         tests("Bytes", ["Bytes"]),
         tests("HTTPWire", ["HTTPWire", "Bytes"]),
         tests("Reactor", ["Reactor", "Bytes", "CLinux", "COpenSSL", "TestSupport"]),
@@ -106,11 +116,21 @@ let package = Package(
         tests("Cluster", ["Cluster", "Bytes", "Redis", "Reactor", "TestSupport", logging]),
         tests("Jobs", ["Jobs", "Bytes", "Redis", "Reactor", "TestSupport", logging]),
         tests("Settings", ["Settings", "Telemetry"]),
-        tests("API", ["API", "Bytes", "Postgres", "Reactor", "Redis", "Settings", "Telemetry", "TestSupport", logging]),
+        tests(
+            "API",
+            ["API", "Bytes", "Postgres", "Reactor", "Redis", "Settings", "Telemetry", "TestSupport", logging]),
         tests(
             "Worker",
-            ["Worker", "API", "Bytes", "Jobs", "Postgres", "Reactor", "Redis", "Settings", "Telemetry", "TestSupport", logging]),
-        tests("Balancer", ["Balancer", "Bytes", "HTTPWire", "Reactor", "Settings", "Telemetry", "COpenSSL", "TestSupport", logging]),
+            [
+                "Worker", "API", "Bytes", "Jobs", "Postgres", "Reactor", "Redis", "Settings", "Telemetry",
+                "TestSupport", logging,
+            ]),
+        tests(
+            "Balancer",
+            [
+                "Balancer", "Bytes", "HTTPWire", "Reactor", "Settings", "Telemetry", "COpenSSL",
+                "TestSupport", logging,
+            ]),
         tests("EndToEnd", ["TestSupport"]),
         tests("House", []),
     ]

@@ -18,7 +18,9 @@ package enum BalancerMode {
             signals: signals, note: { logger.info("signal", metadata: ["signal": "\($0)"]) },
             start: { try await node.loop.perform { try await node.start() } },
             stop: {
-                try? await node.loop.perform { await node.stop(timeoutMs: configuration.node.gracefulTimeoutMs) }
+                try? await node.loop.perform {
+                    await node.stop(timeoutMs: configuration.node.gracefulTimeoutMs)
+                }
             })
         group.shutdown()
     }

@@ -109,7 +109,8 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         }
         let node = configuration.node
         let record = NodeRecord(
-            id: node.nodeID, mode: "balancer", address: node.advertise.description, version: version, group: node.group,
+            id: node.nodeID, mode: "balancer", address: node.advertise.description, version: version,
+            group: node.group,
             loops: proxies.count, startedMs: unixMs(), pid: Int(getpid()))
         let connections = proxyMetrics.requests.connections
         let registry = RegistryDiscovery(
@@ -146,7 +147,8 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
     }
 
     private static func start(_ listener: Listener, proxy: ProxyLoop, isSecure: Bool) async throws(IOError) {
-        let result = await withUnsafeContinuation { (continuation: UnsafeContinuation<Result<Void, IOError>, Never>) in
+        let result = await withUnsafeContinuation {
+            (continuation: UnsafeContinuation<Result<Void, IOError>, Never>) in
             listener.loop.submit {
                 let started = Result { () throws(IOError) in
                     try listener.start { proxy.accept($0, isSecure: isSecure) }
@@ -164,7 +166,8 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         case .tcp(let host, let port):
             let name = host == "*" ? "0.0.0.0" : host == "localhost" ? "127.0.0.1" : host
             guard let found = SocketAddress(numericHost: name, port: UInt16(truncatingIfNeeded: port)) else {
-                throw IOError(.invalid, "\(address): a balancer listens on a numeric address, such as 0.0.0.0:\(port)")
+                throw IOError(
+                    .invalid, "\(address): a balancer listens on a numeric address, such as 0.0.0.0:\(port)")
             }
             return found
         }
@@ -202,22 +205,33 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
 
     private func addUpstreamMetrics() {
         let table = self.table
-        func each(_ value: @escaping @Sendable (Upstream) -> Int) -> @Sendable () -> [(values: [String], value: Double)] {
+        func each(_ value: @escaping @Sendable (Upstream) -> Int)
+            -> @Sendable () -> [(values: [String], value: Double)]
+        {
             { table.all.map { ([$0.id, $0.name], Double(value($0))) } }
         }
         let labels = ["upstream", "address"]
-        metrics.gauges("upstream_up", help: "1 when requests may be sent to the upstream.", labelNames: labels, read: each {
-            $0.isAvailable(nowNs: monotonicNs()) ? 1 : 0
-        })
-        metrics.gauges("upstream_requests_in_flight", help: "Requests that are with the upstream.", labelNames: labels, read: each {
-            $0.inFlight.load(ordering: .relaxed)
-        })
-        metrics.counters("upstream_requests_total", help: "Requests sent to the upstream.", labelNames: labels, read: each {
-            $0.requests.load(ordering: .relaxed)
-        })
-        metrics.counters("upstream_failures_total", help: "Requests that failed on the upstream's side.", labelNames: labels, read: each {
-            $0.failures.load(ordering: .relaxed)
-        })
+        metrics.gauges(
+            "upstream_up", help: "1 when requests may be sent to the upstream.", labelNames: labels,
+            read: each {
+                $0.isAvailable(nowNs: monotonicNs()) ? 1 : 0
+            })
+        metrics.gauges(
+            "upstream_requests_in_flight", help: "Requests that are with the upstream.", labelNames: labels,
+            read: each {
+                $0.inFlight.load(ordering: .relaxed)
+            })
+        metrics.counters(
+            "upstream_requests_total", help: "Requests sent to the upstream.", labelNames: labels,
+            read: each {
+                $0.requests.load(ordering: .relaxed)
+            })
+        metrics.counters(
+            "upstream_failures_total", help: "Requests that failed on the upstream's side.",
+            labelNames: labels,
+            read: each {
+                $0.failures.load(ordering: .relaxed)
+            })
         ProcessMetrics.register(
             in: metrics, version: version, mode: "balancer", nodeID: configuration.node.nodeID)
     }
@@ -249,6 +263,8 @@ extension ProxySettings {
         clientIdleTimeoutMs = configuration.idleTimeoutMs
         upstreamIdleTimeoutMs = configuration.upstreamIdleTimeoutMs
         accessLog = configuration.accessLog
-        if configuration.tls != nil, configuration.listenHTTP != nil { redirectPort = configuration.redirectPort }
+        if configuration.tls != nil, configuration.listenHTTP != nil {
+            redirectPort = configuration.redirectPort
+        }
     }
 }

@@ -19,7 +19,8 @@ package final class FixedDiscovery: LoopBound, @unchecked Sendable {
     private static let timeoutMs = 3_000
 
     package init(
-        table: UpstreamTable, fixed: [UpstreamSetting], names: [Discovery.DNSName], group: String, logger: Logger
+        table: UpstreamTable, fixed: [UpstreamSetting], names: [Discovery.DNSName], group: String,
+        logger: Logger
     ) {
         loop = table.loop
         self.table = table
@@ -32,7 +33,8 @@ package final class FixedDiscovery: LoopBound, @unchecked Sendable {
     /// Resolves once, then again and again until `stop()` if there is any name among the upstreams. On the control loop.
     package func start() async {
         await look()
-        let isNumeric = names.isEmpty && fixed.allSatisfy { SocketAddress(numericHost: $0.host, port: 0) != nil }
+        let isNumeric =
+            names.isEmpty && fixed.allSatisfy { SocketAddress(numericHost: $0.host, port: 0) != nil }
         guard !isNumeric else { return }
         loop.spawn { [self] in
             while !isStopped {
@@ -60,7 +62,8 @@ package final class FixedDiscovery: LoopBound, @unchecked Sendable {
         for name in names {
             for address in await addresses(name.name, name.port) {
                 descriptions.append(
-                    UpstreamDescription(id: address.description, address: address, group: group, source: .dns))
+                    UpstreamDescription(id: address.description, address: address, group: group, source: .dns)
+                )
             }
         }
         table.update(.dns, descriptions)

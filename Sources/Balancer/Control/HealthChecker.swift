@@ -18,7 +18,8 @@ package struct HealthPolicy: Sendable {
     package var rise: Int
 
     package init(
-        path: String = "/health/ready", intervalMs: Int = 2_000, timeoutMs: Int = 2_000, fall: Int = 2, rise: Int = 1
+        path: String = "/health/ready", intervalMs: Int = 2_000, timeoutMs: Int = 2_000, fall: Int = 2,
+        rise: Int = 1
     ) {
         self.path = path
         self.intervalMs = intervalMs
@@ -64,7 +65,8 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
         var inARow = 0
         var isHealthy = true
         while !isStopped, table.all.contains(where: { $0 === upstream }) {
-            let probe = HealthProbe(upstream.address, path: policy.path, timeoutMs: policy.timeoutMs, loop: loop)
+            let probe = HealthProbe(
+                upstream.address, path: policy.path, timeoutMs: policy.timeoutMs, loop: loop)
             let failure = await probe.run()
             inARow = (failure == nil) == isHealthy ? 0 : inARow + 1
             if inARow >= (isHealthy ? policy.fall : policy.rise) {
@@ -109,7 +111,9 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
     func run() async -> String? {
         await withUnsafeContinuation { continuation in
             self.continuation = continuation
-            let timer = loop.makeTimer { [weak self] in self?.finish("no answer within \(self?.timeoutMs ?? 0) ms") }
+            let timer = loop.makeTimer { [weak self] in
+                self?.finish("no answer within \(self?.timeoutMs ?? 0) ms")
+            }
             timer.arm(afterNs: UInt64(timeoutMs) * 1_000_000)
             self.timer = timer
             do throws(IOError) {

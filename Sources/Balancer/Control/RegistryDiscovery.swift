@@ -72,7 +72,9 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
             return
         }
         do throws(IOError) {
-            resolved[text] = try await Resolver.resolve(endpoint, timeoutMs: Self.resolveTimeoutMs, loop: loop).first
+            resolved[text] = try await Resolver.resolve(
+                endpoint, timeoutMs: Self.resolveTimeoutMs, loop: loop
+            ).first
         } catch {
             logger.warning("a node's address is not resolved", metadata: ["reason": "\(error)"])
         }
@@ -86,7 +88,8 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
                 UpstreamDescription(
                     id: node.record.id, address: address, group: node.record.group,
                     isDraining: node.record.state == .draining || node.record.state == .gone,
-                    isReady: node.record.state != .starting, startedMs: node.record.startedMs, source: .registry))
+                    isReady: node.record.state != .starting, startedMs: node.record.startedMs,
+                    source: .registry))
         }
         table.update(.registry, descriptions)
         let known = Set(nodes.map(\.record.address))

@@ -199,7 +199,11 @@ extension DownstreamConnection {
         case .none, .untilClose, .tunnel:
             exchange.isRequestComplete = true
         }
-        if phase == .awaitingResponse { armRequestTimer() } else if phase == .responding { armResponseTimer() }
+        if phase == .awaitingResponse {
+            armRequestTimer()
+        } else if phase == .responding {
+            armResponseTimer()
+        }
     }
 
     private func armRequestTimer() {

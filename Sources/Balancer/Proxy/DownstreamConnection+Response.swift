@@ -88,7 +88,8 @@ extension DownstreamConnection {
         if !exchange.isHTTP10, status != .continue || !exchange.sentContinue {
             if status == .continue { exchange.sentContinue = true }
             source.inbound.withReadableBytes { bytes in
-                channel.withOutbound { out in HeadRewriter.writeInterim(proxy.responseParser, bytes, to: &out) }
+                channel.withOutbound { out in HeadRewriter.writeInterim(proxy.responseParser, bytes, to: &out)
+                }
             }
         }
         source.inbound.consume(length)

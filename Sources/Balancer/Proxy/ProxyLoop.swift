@@ -16,7 +16,8 @@ package struct ProxyMetrics: Sendable {
 
     package init(registry: MetricsRegistry, loops: Int) {
         requests = HTTPMetrics(registry: registry, loops: loops)
-        retries = registry.counter("upstream_retries_total", help: "Requests tried again on another upstream.")
+        retries = registry.counter(
+            "upstream_retries_total", help: "Requests tried again on another upstream.")
         connectFailures = registry.counter(
             "upstream_connect_failures_total", help: "Connections to an upstream that did not come about.")
         ejections = registry.counter(

@@ -8,7 +8,9 @@ struct RedirectTarget: Sendable {
     /// Appends the host of `authority` without its port, and ours.
     func appendHost(_ authority: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
         var end = authority.count
-        if authority.last != UInt8(ascii: "]"), let colon = authority.lastIndex(of: UInt8(ascii: ":")) { end = colon }
+        if authority.last != UInt8(ascii: "]"), let colon = authority.lastIndex(of: UInt8(ascii: ":")) {
+            end = colon
+        }
         out.append(UnsafeRawBufferPointer(rebasing: authority[..<end]))
         if port != 443 {
             out.append(":")

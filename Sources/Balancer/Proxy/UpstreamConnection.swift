@@ -28,7 +28,8 @@ final class UpstreamConnection: ChannelDelegate {
     ) throws(IOError) -> UpstreamConnection {
         let connection = UpstreamConnection(pool: pool, proxy: proxy)
         connection.channel = try Channel.connect(
-            to: pool.upstream.address, timeoutMs: proxy.settings.connectTimeoutMs, loop: proxy.loop, delegate: connection)
+            to: pool.upstream.address, timeoutMs: proxy.settings.connectTimeoutMs, loop: proxy.loop,
+            delegate: connection)
         connection.channel?.writeStallLimitMs = proxy.settings.bodyTimeoutMs
         pool.connecting += 1
         return connection

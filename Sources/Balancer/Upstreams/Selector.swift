@@ -56,7 +56,9 @@ package struct Selector {
     private mutating func leastConnections(
         _ pools: [UpstreamPool], _ excluded: [UpstreamPool], _ isCandidate: (Upstream) -> Bool
     ) -> UpstreamPool? {
-        if pools.count > Self.scanLimit, let choice = twoChoices(pools, excluded, isCandidate) { return choice }
+        if pools.count > Self.scanLimit, let choice = twoChoices(pools, excluded, isCandidate) {
+            return choice
+        }
         var best: UpstreamPool?
         var bestLoad = 0
         var isTied = false
@@ -75,7 +77,8 @@ package struct Selector {
         }
         guard isTied, let best else { return best }
         let turn = roundRobin(pools, excluded) {
-            isCandidate($0) && $0.inFlight.load(ordering: .relaxed) * best.upstream.weight <= bestLoad * $0.weight
+            isCandidate($0)
+                && $0.inFlight.load(ordering: .relaxed) * best.upstream.weight <= bestLoad * $0.weight
         }
         // Other loops may have sent requests to all of them meanwhile.
         return turn ?? best

@@ -95,12 +95,15 @@ package final class Upstream: Sendable {
     /// True when requests may be sent to it.
     @inline(__always)
     package func isAvailable(nowNs: UInt64) -> Bool {
-        isReady.load(ordering: .relaxed) && isHealthy.load(ordering: .relaxed) && !isDraining.load(ordering: .relaxed)
+        isReady.load(ordering: .relaxed) && isHealthy.load(ordering: .relaxed)
+            && !isDraining.load(ordering: .relaxed)
             && ejectedUntilNs.load(ordering: .relaxed) <= nowNs
     }
 
     /// True when it is neither draining nor starting, whatever its health: what is left when all are unhealthy.
-    package var isLastResort: Bool { isReady.load(ordering: .relaxed) && !isDraining.load(ordering: .relaxed) }
+    package var isLastResort: Bool {
+        isReady.load(ordering: .relaxed) && !isDraining.load(ordering: .relaxed)
+    }
 
     /// Counts a failure of the upstream's side.
     /// - Returns: true when this one ejects it.
@@ -112,7 +115,9 @@ package final class Upstream: Sendable {
             windowStartNs.store(nowNs, ordering: .relaxed)
             recentFailures.store(0, ordering: .relaxed)
         }
-        guard recentFailures.wrappingAdd(1, ordering: .relaxed).newValue >= policy.maxFails else { return false }
+        guard recentFailures.wrappingAdd(1, ordering: .relaxed).newValue >= policy.maxFails else {
+            return false
+        }
         let wasEjected = ejectedUntilNs.load(ordering: .relaxed) > nowNs
         ejectedUntilNs.store(nowNs &+ policy.failTimeoutNs, ordering: .relaxed)
         return !wasEjected

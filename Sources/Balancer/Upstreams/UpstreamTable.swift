@@ -31,9 +31,13 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
         described[source] = descriptions
         var chosen: [String: UpstreamDescription] = [:]
         for source in [UpstreamDescription.Source.static, .dns, .registry] {
-            for description in described[source] ?? [] { chosen[description.address.description] = description }
+            for description in described[source] ?? [] {
+                chosen[description.address.description] = description
+            }
         }
-        let wanted = chosen.values.sorted { ($0.id, $0.address.description) < ($1.id, $1.address.description) }
+        let wanted = chosen.values.sorted {
+            ($0.id, $0.address.description) < ($1.id, $1.address.description)
+        }
         let next = wanted.map { description in current(description) ?? joined(description) }
         for former in upstreams where !next.contains(where: { $0 === former }) {
             logger.info("upstream left", metadata: Self.metadata(former))
@@ -48,7 +52,8 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
 
     private func current(_ description: UpstreamDescription) -> Upstream? {
         upstreams.first {
-            $0.id == description.id && $0.address == description.address && $0.startedMs == description.startedMs
+            $0.id == description.id && $0.address == description.address
+                && $0.startedMs == description.startedMs
                 && $0.weight == description.weight && $0.isBackup == description.isBackup
                 && $0.group == description.group
         }
@@ -65,7 +70,8 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
         let wasDraining = upstream.isDraining.exchange(description.isDraining, ordering: .relaxed)
         if description.isDraining != wasDraining {
             logger.info(
-                description.isDraining ? "upstream drains" : "upstream is back", metadata: Self.metadata(upstream))
+                description.isDraining ? "upstream drains" : "upstream is back",
+                metadata: Self.metadata(upstream))
         }
     }
 
