@@ -1,4 +1,5 @@
-/// Reads the members of a JSON object one by one, and collects every problem instead of stopping at the first.
+/// Reads the members of a JSON object one by one, and collects every problem instead of stopping at the
+/// first.
 package struct JSONObjectReader {
     private let object: JSONObject
     private var seen: Set<String> = []

@@ -5,8 +5,7 @@ extension JSONParser {
         let start = index
         index = firstSpecial(from: index)
         if next == UInt8(ascii: "\"") {
-            let text = String(
-                validating: UnsafeRawBufferPointer(rebasing: bytes[start..<index]), as: UTF8.self)
+            let text = JSONText.string(UnsafeRawBufferPointer(rebasing: bytes[start..<index]))
             guard let text else { throw JSONError(reason: .invalidText, offset: start) }
             index += 1
             return text
@@ -20,7 +19,7 @@ extension JSONParser {
             switch byte {
             case UInt8(ascii: "\""):
                 index += 1
-                guard let string = String(validating: text, as: UTF8.self) else {
+                guard let string = text.withUnsafeBytes(JSONText.string) else {
                     throw JSONError(reason: .invalidText, offset: start)
                 }
                 return string

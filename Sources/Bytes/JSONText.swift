@@ -1,4 +1,12 @@
 enum JSONText {
+    /// The bytes as text, or nil when they are not UTF-8. (`String(validating:as:)` does the same,
+    /// generically and slowly.)
+    static func string(_ bytes: UnsafeRawBufferPointer) -> String? {
+        let span = Span<UInt8>(_unsafeBytes: bytes)
+        guard let text = try? UTF8Span(validating: span) else { return nil }
+        return String(copying: text)
+    }
+
     /// The offset of the first `"`, `\` or byte below 0x20 at or after `start`, or the end; eight bytes at a
     /// time.
     @inline(__always)

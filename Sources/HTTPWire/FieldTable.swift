@@ -117,11 +117,16 @@ struct ConnectionOptions {
 func parseFieldLine(
     _ bytes: UnsafeRawBufferPointer, _ start: Int, _ end: Int
 ) throws(HTTPParseError) -> HeaderField {
-    var index = start
-    while index < end, ByteSet.token.contains(bytes[index]) { index += 1 }
+    // A name that is known needs no look at its characters.
+    var index = firstColon(bytes, start, end)
     let nameEnd = index
-    guard index < end, bytes[index] == ASCII.colon else { throw fieldNameError(bytes, start, index, end) }
-    if index == start { throw .emptyHeaderName }
+    let id = HeaderName(bytes.slice(start, nameEnd))
+    if index == end || id == .other {
+        var byte = start
+        while byte < nameEnd, ByteSet.token.contains(bytes[byte]) { byte += 1 }
+        if byte < nameEnd || index == end { throw fieldNameError(bytes, start, byte, end) }
+        if index == start { throw .emptyHeaderName }
+    }
     index += 1
     while index < end, ASCII.isBlank(bytes[index]) { index += 1 }
     var valueEnd = end
@@ -129,7 +134,23 @@ func parseFieldLine(
     return HeaderField(
         name: ByteRange(start, nameEnd), value: ByteRange(index, valueEnd),
         lineEnd: UInt32(truncatingIfNeeded: end + 2),
-        id: HeaderName(bytes.slice(start, nameEnd)))
+        id: id)
+}
+
+/// The offset of the first colon in `[start, end)`, or `end`; eight bytes at a time.
+@inline(__always)
+private func firstColon(_ bytes: UnsafeRawBufferPointer, _ start: Int, _ end: Int) -> Int {
+    guard let base = bytes.baseAddress else { return end }
+    var index = start
+    while index + 8 <= end {
+        let word = UInt64(littleEndian: base.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+        let colon = word ^ 0x3A3A_3A3A_3A3A_3A3A
+        let hits = (colon &- 0x0101_0101_0101_0101) & ~colon & 0x8080_8080_8080_8080
+        if hits != 0 { return index + hits.trailingZeroBitCount / 8 }
+        index += 8
+    }
+    while index < end, base.load(fromByteOffset: index, as: UInt8.self) != ASCII.colon { index += 1 }
+    return index
 }
 
 private func fieldNameError(_ bytes: UnsafeRawBufferPointer, _ start: Int, _ index: Int, _ end: Int)

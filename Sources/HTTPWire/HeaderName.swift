@@ -65,7 +65,33 @@ package enum HeaderName: UInt8, Sendable, CaseIterable {
     @inline(__always)
     init(_ bytes: UnsafeRawBufferPointer) {
         let candidate = HeaderName.candidate(bytes)
-        self = candidate != .other && bytes.equalsIgnoringCase(candidate.lowercased) ? candidate : .other
+        self = candidate != .other && HeaderName.matches(bytes, candidate.lowercased) ? candidate : .other
+    }
+
+    /// Compares names of equal length that hold no control characters: then setting bit 5 makes letters lower
+    /// case and makes nothing else a letter or a hyphen.
+    @inline(__always)
+    private static func matches(_ bytes: UnsafeRawBufferPointer, _ name: StaticString) -> Bool {
+        guard let base = bytes.baseAddress else { return false }
+        let known = UnsafeRawPointer(name.utf8Start)
+        let count = bytes.count
+        guard count >= 8 else {
+            for index in 0..<count
+            where bytes[index] | 0x20 != known.load(fromByteOffset: index, as: UInt8.self) {
+                return false
+            }
+            return true
+        }
+        func isEqual(at offset: Int) -> Bool {
+            let word = base.loadUnaligned(fromByteOffset: offset, as: UInt64.self) | 0x2020_2020_2020_2020
+            return word == known.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        }
+        var offset = 0
+        while offset + 8 <= count {
+            guard isEqual(at: offset) else { return false }
+            offset += 8
+        }
+        return isEqual(at: count - 8)
     }
 
     private static func candidate(_ bytes: UnsafeRawBufferPointer) -> HeaderName {
