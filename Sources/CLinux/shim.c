@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,6 +32,12 @@ int trivet_random(void *bytes, size_t count) {
 }
 
 void *trivet_memmem(const void *haystack, size_t n, const void *needle, size_t m) { return memmem(haystack, n, needle, m); }
+
+int trivet_unacknowledged(int fd) {
+    int count = 0;
+    return ioctl(fd, SIOCOUTQ, &count) == 0 ? count : 0;
+}
+
 void trivet_thread_name(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 int trivet_thread_cpu(int cpu) {

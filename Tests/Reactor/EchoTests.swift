@@ -12,11 +12,11 @@ struct EchoTests {
             let server = try await rig.serve { script, _ in script.echo() }
             let peer = try Peer(port: server.port)
             for round in 0..<50 {
-                try peer.send("hello \(round % 10)")
-                #expect(try peer.receiveText(7) == "hello \(round % 10)")
+                try await peer.send("hello \(round % 10)")
+                #expect(try await peer.receiveText(7) == "hello \(round % 10)")
             }
             peer.shutdownWrite()
-            #expect(try peer.receiveToEnd() == [])
+            #expect(try await peer.receiveToEnd() == [])
             try await eventually("the server closes") {
                 try await rig.run { _ in server.scripts[0].closes == 1 }
             }
@@ -29,15 +29,15 @@ struct EchoTests {
         let certificate = try TestCertificate()
         try await Rig.with { rig in
             let server = try await rig.serve(tls: certificate.server) { script, _ in script.echo() }
-            let peer = try TLSPeer(port: server.port, .init(version: version))
+            let peer = try await TLSPeer.connect(port: server.port, .init(version: version))
             for round in 0..<50 {
-                try peer.send("hello \(round % 10)")
-                #expect(try peer.receiveText(7) == "hello \(round % 10)")
+                try await peer.send("hello \(round % 10)")
+                #expect(try await peer.receiveText(7) == "hello \(round % 10)")
             }
             let seen = try await rig.run { _ in server.channels[0].tlsVersion }
             #expect(seen == (version == TLS1_2_VERSION ? "TLSv1.2" : "TLSv1.3"))
             peer.shutdownWrite()
-            #expect(try peer.receiveSome() == [])
+            #expect(try await peer.receiveToEnd() == [])
             try await eventually("the server closes") {
                 try await rig.run { _ in server.scripts[0].closes == 1 }
             }
@@ -75,7 +75,7 @@ struct EchoTests {
         try await Rig.with { rig in
             let server = try await rig.serve(tls: certificate.server) { script, _ in script.echo() }
             // One thread at a time may use an SSL, so one and the same thread sends and receives in turns.
-            let peer = try TLSPeer(port: server.port, .init(version: version))
+            let peer = try await TLSPeer.connect(port: server.port, .init(version: version))
             try await onThread {
                 let sent = pattern(1 << 17)
                 for _ in 0..<400 {

@@ -6,7 +6,7 @@ import Glibc
 /// `@unchecked Sendable`: a test uses it from one thread at a time.
 package final class TLSPeer: @unchecked Sendable {
     /// How the peer behaves.
-    package struct Options {
+    package struct Options: Sendable {
         package var version: Int32 = TLS1_3_VERSION
         package var alpn: [String] = []
         package var serverName: String? = "localhost"
@@ -25,6 +25,8 @@ package final class TLSPeer: @unchecked Sendable {
     }
 
     package let peer: Peer
+    // OpenSSL writes to its sockets without MSG_NOSIGNAL.
+    private static let ignoreSIGPIPE: Void = { signal(SIGPIPE, SIG_IGN) }()
     private let context: OpaquePointer
     private let ssl: OpaquePointer
 
@@ -36,6 +38,7 @@ package final class TLSPeer: @unchecked Sendable {
 
     /// The client side, before the handshake.
     package init(client peer: Peer, _ options: Options = Options()) throws {
+        Self.ignoreSIGPIPE
         guard let context = SSL_CTX_new(TLS_client_method()), let ssl = SSL_new(context) else {
             throw TestFailure("SSL_new")
         }
@@ -55,6 +58,7 @@ package final class TLSPeer: @unchecked Sendable {
 
     /// The server side, before the handshake.
     package init(server peer: Peer, certificate: TestCertificate, version: Int32 = TLS1_3_VERSION) throws {
+        Self.ignoreSIGPIPE
         guard let context = SSL_CTX_new(TLS_server_method()) else { throw TestFailure("SSL_CTX_new") }
         self.context = context
         SSL_CTX_use_certificate_chain_file(context, certificate.certificatePath)

@@ -17,6 +17,7 @@ int trivet_accept4(int fd, struct sockaddr *address, socklen_t *length);  // non
 int trivet_pipe2(int fds[2]);                                             // close-on-exec
 int trivet_random(void *bytes, size_t count);                             // 0, or -1 with errno
 void *trivet_memmem(const void *haystack, size_t n, const void *needle, size_t m);
+int trivet_unacknowledged(int fd);                                        // bytes sent that the peer's kernel has not taken
 void trivet_thread_name(const char *name);
 int trivet_thread_cpu(int cpu);                                           // pins the calling thread
 int trivet_cpu_count(void);                                               // that this process may use, at least 1

@@ -70,6 +70,8 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
     var wasOverHighWatermark = false
     var saidGoodbye = false
     var sentFIN = false
+    /// What the kernel had sent, or was still to send, when the stall timer was armed.
+    var unacknowledgedBytes: Int32 = 0
     var isInFlushList = false
     var isInAgainList = false
     var closeError: IOError?
@@ -216,6 +218,7 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
         if timer == nil {
             // Unowned: `close` invalidates the timer, and a channel is not forgotten before.
             timer = loop.makeTimer { [unowned self] in
+                if forgivesStall() { return }
                 close(state == .lingering ? nil : IOError(.timeout, timerReason))
             }
         }

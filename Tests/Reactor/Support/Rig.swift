@@ -41,6 +41,28 @@ final class Rig: Sendable {
         }
     }
 
+    /// Connects a channel to a blocking peer. The script is set up before anything happens.
+    func connect(
+        to address: SocketAddress, tls: TLSClientConfiguration? = nil, serverName: String = "localhost",
+        timeoutMs: Int = 10_000, on index: Int = 0,
+        _ setUp: @escaping @Sendable (Script, Channel) -> Void = { _, _ in }
+    ) async throws -> Client {
+        try await run(on: index) { loop in
+            let script = Script(loop)
+            let context = try tls.map { try TLSClientContext($0, loop: loop) }
+            let channel = try Channel.connect(
+                to: address, tls: context, serverName: serverName, timeoutMs: timeoutMs, loop: loop,
+                delegate: script)
+            setUp(script, channel)
+            return Client(script: script, channel: channel)
+        }
+    }
+
+    /// Waits until `condition` holds on the first loop.
+    func eventually(_ claim: String, _ condition: @escaping @Sendable () -> Bool) async throws {
+        try await TestSupport.eventually(claim) { try await run { _ in condition() } }
+    }
+
     /// Listens on a free port of 127.0.0.1. `script` is given each new connection, on the loop.
     func serve(
         on index: Int = 0, tls: TLSServerConfiguration? = nil,
@@ -61,6 +83,12 @@ final class Rig: Sendable {
     }
 }
 
+/// A channel that we opened, and its delegate.
+struct Client: Sendable {
+    let script: Script
+    let channel: Channel
+}
+
 /// A listener and what it has accepted.
 final class Server: LoopBound, @unchecked Sendable {
     let listener: Listener
@@ -79,6 +107,10 @@ final class Script: ChannelDelegate, LoopBound, @unchecked Sendable {
     private(set) var log: [String] = []
     private(set) var closes = 0
     private(set) var error: IOError?
+    /// What the test keeps here.
+    var received: [UInt8] = []
+    var number = 0
+    var largest = 0
     var onConnect: ((Channel) -> Void)?
     var onRead: ((Channel) -> Void)?
     var onEOF: ((Channel) -> Void)?
@@ -117,6 +149,14 @@ final class Script: ChannelDelegate, LoopBound, @unchecked Sendable {
         self.error = error
         note(error.map { "close: \($0.description)" } ?? "close")
         onClose?(channel)
+    }
+
+    /// Puts what arrives into `received`.
+    func collect() {
+        onRead = { [unowned self] channel in
+            channel.inbound.withReadableBytes { received.append(contentsOf: $0) }
+            channel.inbound.removeAll()
+        }
     }
 
     /// Sends everything back, stops reading while the peer is slow, closes when it has ended its side.
