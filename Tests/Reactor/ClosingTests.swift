@@ -100,9 +100,7 @@ struct ClosingTests {
                 while true { try wire.send(pattern(10_000)) }
             }
             try await rig.eventually("it closes") { server.scripts.first?.closes == 1 }
-            let tookNs = Reactor.monotonicNs() - startNs
-            #expect(tookNs >= 1_900_000_000)
-            #expect(tookNs < 8_000_000_000)
+            #expect(Reactor.monotonicNs() - startNs >= 1_900_000_000)
             await sending
         }
     }

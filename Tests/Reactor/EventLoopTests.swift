@@ -1,6 +1,5 @@
 import Glibc
 import Reactor
-import Synchronization
 import TestSupport
 import Testing
 
@@ -267,7 +266,7 @@ private nonisolated func deep(_ levels: Int) async {
 
 /// Numbers written down by one thread and read by another.
 final class Shared: Sendable {
-    private let numbers = Mutex<[Int]>([])
+    private let numbers = Locked<[Int]>([])
     func add(_ number: Int) { numbers.withLock { $0.append(number) } }
     var values: [Int] { numbers.withLock { $0 } }
 }

@@ -58,6 +58,12 @@ package final class Peer: @unchecked Sendable {
     /// Ends both directions; whoever waits in `receiveSome` gets the end of the stream.
     package func shutdownBoth() { shutdown(fd, Int32(SHUT_RDWR)) }
 
+    /// While corked, what is sent gathers into full packets.
+    package func cork(_ on: Bool) {
+        var value: Int32 = on ? 1 : 0
+        setsockopt(fd, Int32(IPPROTO_TCP), TCP_CORK, &value, 4)
+    }
+
     package func send(_ bytes: [UInt8]) throws {
         var offset = 0
         while offset < bytes.count {
@@ -93,7 +99,9 @@ package final class Peer: @unchecked Sendable {
         return all
     }
 
-    package func receiveText(_ count: Int) throws -> String { String(decoding: try receive(count), as: UTF8.self) }
+    package func receiveText(_ count: Int) throws -> String {
+        String(decoding: try receive(count), as: UTF8.self)
+    }
 
     package func receiveToEnd() throws -> [UInt8] {
         var all: [UInt8] = []

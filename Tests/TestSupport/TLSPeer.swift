@@ -121,13 +121,23 @@ package final class TLSPeer: @unchecked Sendable {
         return all
     }
 
-    package func receiveText(_ count: Int) throws -> String { String(decoding: try receive(count), as: UTF8.self) }
+    package func receiveText(_ count: Int) throws -> String {
+        String(decoding: try receive(count), as: UTF8.self)
+    }
 
     /// Sends close_notify; reading goes on.
     package func shutdownWrite() { SSL_shutdown(ssl) }
 
     /// Asks the other side for new keys as well (RFC 8446 §4.6.3); goes out with the next bytes sent.
     package func updateKeys() { SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) }
+
+    /// Begins a new handshake inside the connection (TLS 1.2).
+    /// - Returns: true when the other side took part.
+    package func renegotiate() -> Bool {
+        ERR_clear_error()
+        SSL_renegotiate(ssl)
+        return SSL_do_handshake(ssl) == 1
+    }
 
     package var alpn: String? {
         var data: UnsafePointer<UInt8>?

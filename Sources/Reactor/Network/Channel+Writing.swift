@@ -110,8 +110,8 @@ extension Channel {
         armTimer(afterMs: writeStallLimitMs, "sending: the peer takes nothing")
     }
 
-    /// The kernel announces room only when a third of its buffer is free, which may be a megabyte: a peer that
-    /// has acknowledged anything since is slow, not gone.
+    /// The kernel announces room only when a third of its buffer is free, which may be a megabyte: a peer
+    /// that has acknowledged anything since is slow, not gone.
     /// - Returns: true when it has, and time was given.
     func forgivesStall() -> Bool {
         guard state == .open, trivet_unacknowledged(fd) < unacknowledgedBytes else { return false }

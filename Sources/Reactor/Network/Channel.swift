@@ -85,8 +85,6 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
     private var timer: LoopTimer?
     private var timerReason = ""
 
-    private static let handshakeLimitMs = 10_000
-
     init(fd: Int32, loop: EventLoop, peer: SocketAddress?, tls: TLSSession?) {
         self.fd = fd
         self.loop = loop
@@ -135,13 +133,13 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
     }
 
     private func didConnect() {
-        if tls == nil {
+        guard let tls else {
             didOpen()
-        } else {
-            state = .handshaking
-            if !isTimerArmed { armTimer(afterMs: Self.handshakeLimitMs, "TLS handshake") }
-            advanceHandshake()
+            return
         }
+        state = .handshaking
+        if let limitMs = tls.handshakeTimeoutMs { armTimer(afterMs: limitMs, "TLS handshake") }
+        advanceHandshake()
     }
 
     func advanceHandshake() {

@@ -33,6 +33,8 @@ package struct TLSServerConfiguration: Sendable {
     package var certificates: [Certificate]
     /// Protocols in order of preference (RFC 7301).
     package var alpn: [String]
+    /// How long a client may take for the handshake.
+    package var handshakeTimeoutMs = 10_000
     /// Shared by all contexts that are to resume each other's sessions.
     package var ticketKeys: TLSTicketKeys
 
@@ -49,6 +51,7 @@ package struct TLSServerConfiguration: Sendable {
 package final class TLSServerContext: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     let context: OpaquePointer
+    let handshakeTimeoutMs: Int
     private var owned: [OpaquePointer] = []
     private var alpnWire: [UInt8] = []
 
@@ -56,6 +59,7 @@ package final class TLSServerContext: LoopBound, @unchecked Sendable {
     /// - Throws: `IOError` of kind `tls` that names the file.
     package init(_ configuration: TLSServerConfiguration, loop: EventLoop) throws(IOError) {
         self.loop = loop
+        handshakeTimeoutMs = configuration.handshakeTimeoutMs
         var contexts: [OpaquePointer] = []
         do throws(IOError) {
             for certificate in configuration.certificates {

@@ -28,12 +28,15 @@ final class TLSSession {
     private(set) var receivedGoodbye = false
     /// Room for the plain bytes of one record (RFC 8446 §5.1).
     static let recordBytes = 16 * 1024
+    /// How long the handshake may take; the client side's time is its connect timeout.
+    let handshakeTimeoutMs: Int?
     /// Keeps the `SSL_CTX` and what its callbacks point to alive.
     private let context: AnyObject
 
     /// The server side, waiting for a ClientHello.
     init(server: TLSServerContext) throws(IOError) {
         context = server
+        handshakeTimeoutMs = server.handshakeTimeoutMs
         (ssl, wire) = try Self.open(server.context)
         SSL_set_accept_state(ssl)
     }
@@ -41,6 +44,7 @@ final class TLSSession {
     /// The client side towards `serverName`.
     init(client: TLSClientContext, serverName: String) throws(IOError) {
         context = client
+        handshakeTimeoutMs = nil
         (ssl, wire) = try Self.open(client.context)
         SSL_set_connect_state(ssl)
         try client.prepare(ssl, serverName: serverName)
