@@ -4,6 +4,7 @@ import Glibc
 import Logging
 import Settings
 import Telemetry
+import Worker
 
 /// Where the command line meets the modes: one function each, which runs until the process is asked to stop and returns the
 /// exit code. The log is set up and `signals` are blocked before they are called.
@@ -18,8 +19,7 @@ enum Modes {
     }
 
     static func runWorker(_ configuration: WorkerConfiguration) throws -> Int32 {
-        logger.critical("the worker is not part of this build")
-        return TrivetExit.unavailable
+        WorkerMode.run(configuration, version: TrivetVersion.current, signals: signals)
     }
 
     static func runBalancer(_ configuration: BalancerConfiguration) throws -> Int32 {

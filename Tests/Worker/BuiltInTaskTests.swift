@@ -1,0 +1,174 @@
+import Bytes
+import Jobs
+import Synchronization
+import TestSupport
+import Testing
+import Worker
+
+@Suite("Built-in tasks")
+struct BuiltInTaskTests {
+    /// Answers each connection with the next of `answers`, and keeps what it was sent.
+    private final class Receiver: Sendable {
+        let listener: PeerListener
+        let requests = Mutex<[String]>([])
+
+        init(_ answers: [String]) throws {
+            listener = try PeerListener()
+            let listener = listener
+            Task.detached { [self] in
+                try await onThread {
+                    for answer in answers {
+                        let peer = try listener.accept()
+                        var text = ""
+                        while !Self.isComplete(text) {
+                            let some = try peer.receiveSome()
+                            if some.isEmpty { break }
+                            text += String(decoding: some, as: UTF8.self)
+                        }
+                        self.requests.withLock { $0.append(text) }
+                        try peer.send(answer)
+                        peer.close()
+                    }
+                }
+            }
+        }
+
+        private static func isComplete(_ text: String) -> Bool {
+            guard let end = text.firstRange(of: "\r\n\r\n") else { return false }
+            let length = text[..<end.lowerBound].split(separator: "\r\n").compactMap { line in
+                line.lowercased().hasPrefix("content-length:")
+                    ? Int(line.dropFirst(15).drop { $0 == " " }) : nil
+            }
+            return text[end.upperBound...].utf8.count >= (length.first ?? 0)
+        }
+
+        var url: String { "http://127.0.0.1:\(listener.port)/hook?a=1" }
+        var seen: [String] { requests.withLock { $0 } }
+    }
+
+    private static func answer(_ status: String, _ body: String = "") -> String {
+        "HTTP/1.1 \(status)\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
+    }
+
+    private func run(
+        _ payload: JSONValue, state: JobState, allowPrivate: Bool = true, maxAttempts: Int = 3
+    ) async throws -> Job {
+        let fixture = try await WorkerFixture()
+        let worker = try await fixture.start(settings: [
+            "WEBHOOK_ALLOW_PRIVATE": allowPrivate ? "true" : "false"
+        ])
+        let id = try await fixture.enqueue("webhook", payload, maxAttempts: maxAttempts)
+        let job = try await fixture.wait(id, state)
+        try await worker.stop()
+        try await fixture.close()
+        return job
+    }
+
+    @Test("a webhook is sent as asked for, again after a 503, and the answer is recorded")
+    func webhook() async throws {
+        let receiver = try Receiver([Self.answer("503 Service Unavailable"), Self.answer("200 OK", "thanks")])
+        let payload: JSONValue = .object([
+            "url": .string(receiver.url), "method": .string("PUT"),
+            "headers": .object(["X-Tag": .string("7")]),
+            "body": .object(["n": .int(1)]),
+        ])
+        let job = try await run(payload, state: .succeeded)
+        #expect(job.attempts == 2)
+        let result = try JSONParser.parse(job.result ?? "")
+        #expect(result["status"] == .int(200) && result["body"] == .string("thanks"))
+        #expect(result["truncated"] == .bool(false))
+        #expect(receiver.seen.count == 2)
+        for request in receiver.seen {
+            #expect(request.hasPrefix("PUT /hook?a=1 HTTP/1.1\r\n"))
+            let lower = request.lowercased()
+            #expect(
+                lower.contains("\r\nx-tag: 7\r\n") && lower.contains("\r\ncontent-type: application/json\r\n")
+            )
+            #expect(lower.contains("\r\nidempotency-key: \(job.id)\r\n"))
+            #expect(request.hasSuffix(#"{"n":1}"#))
+        }
+    }
+
+    @Test(
+        "an answer that will not change is final, and a redirect is not followed",
+        arguments: [
+            "404 Not Found", "302 Found",
+        ])
+    func refusal(status: String) async throws {
+        let receiver = try Receiver([Self.answer(status)])
+        let job = try await run(.object(["url": .string(receiver.url)]), state: .failed)
+        #expect(job.attempts == 1 && job.error?.contains(status.prefix(3)) == true)
+    }
+
+    @Test("a receiver that does not answer in time is given up, and tried again")
+    func timeout() async throws {
+        let silent = try PeerListener()
+        let payload: JSONValue = .object([
+            "url": .string("http://127.0.0.1:\(silent.port)/"), "timeout_ms": .int(100),
+        ])
+        let job = try await run(payload, state: .failed, maxAttempts: 2)
+        #expect(job.attempts == 2 && job.error?.contains("100 ms") == true)
+    }
+
+    @Test(
+        "a webhook does not reach what is not on the open Internet",
+        arguments: [
+            "http://127.0.0.1:1/", "http://localhost:1/", "http://[::1]:1/", "http://10.0.0.1/",
+            "http://169.254.169.254/",
+            "http://[::ffff:127.0.0.1]/", "http://[fd00::1]/", "http://0.0.0.0/", "http://2130706433/",
+            "http://0x7f.1/",
+        ])
+    func privateAddresses(url: String) async throws {
+        let job = try await run(
+            .object(["url": .string(url)]), state: .failed, allowPrivate: false, maxAttempts: 1)
+        #expect(job.attempts == 1 && job.result == nil)
+        #expect(job.error?.contains("not allowed") == true || job.error?.contains("not valid") == true)
+    }
+
+    @Test(
+        "an export holds the owner's records of the collection, one a line, and is one file however often it is run"
+    )
+    func export() async throws {
+        let fixture = try await WorkerFixture()
+        let (owner, database) = (fixture.owner, fixture.database)
+        let sql = """
+            INSERT INTO accounts (id, email, password_hash) VALUES (gen_random_uuid(), 'other@b.c', 'x');
+            INSERT INTO records (id, collection, owner, data)
+                SELECT gen_random_uuid(), 'notes', '\(owner)', jsonb_build_object('n', n, 'text', repeat('ä', 300))
+                FROM generate_series(1, 1234) n;
+            INSERT INTO records (id, collection, owner, data)
+                SELECT gen_random_uuid(), 'other', '\(owner)', '{}' FROM generate_series(1, 3);
+            INSERT INTO records (id, collection, owner, data)
+                SELECT gen_random_uuid(), 'notes', id, '{}' FROM accounts WHERE email = 'other@b.c';
+            """
+        try fixture.postgres.psql(sql, database: database)
+        let id = try await fixture.enqueue("records.export", .object(["collection": .string("notes")]))
+        // What an attempt whose worker was lost has left.
+        try fixture.postgres.psql(
+            """
+            WITH f AS (INSERT INTO files (id, owner, job, name, content_type)
+                VALUES (gen_random_uuid(), '\(owner)', '\(id)', 'x', 'x') RETURNING id)
+            INSERT INTO file_chunks (file, number, bytes) SELECT id, 0, 'half a file' FROM f
+            """, database: database)
+        let worker = try await fixture.start()
+        let job = try await fixture.wait(id, .succeeded)
+        let result = try JSONParser.parse(job.result ?? "")
+        #expect(result["records"] == .int(1234))
+        let fileID = try #require(result["file_id"]?.stringValue)
+        let text = try fixture.postgres.psql(
+            """
+            SELECT convert_from(string_agg(bytes, ''::bytea ORDER BY number), 'UTF8') FROM file_chunks
+            WHERE file = '\(fileID)'
+            """, database: database)
+        let lines = text.split(separator: "\n")
+        #expect(lines.count == 1234)
+        let numbers = try Set(lines.map { try JSONParser.parse(String($0))["data"]?["n"]?.intValue })
+        #expect(numbers == Set(1...1234))
+        #expect(result["bytes"] == .int(Int64(text.utf8.count)))
+        let files = try fixture.postgres.psql(
+            "SELECT count(*), count(complete_at), max(bytes) FROM files", database: database)
+        #expect(files == "1|1|\(text.utf8.count)")
+        try await worker.stop()
+        try await fixture.close()
+    }
+}
