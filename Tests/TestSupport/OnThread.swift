@@ -7,8 +7,8 @@ package func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) a
     }
 }
 
-/// Starts a thread for `body`, and waits for nothing. Tests block the threads of Swift's pool, so nothing that they wait
-/// for may need one.
+/// Starts a thread for `body`, and waits for nothing. Tests block the threads of Swift's pool, so nothing
+/// that they wait for may need one.
 package func startThread(_ body: @escaping @Sendable () -> Void) {
     let start = ThreadStart(body)
     var thread = pthread_t()

@@ -64,6 +64,13 @@ package final class Peer: @unchecked Sendable {
         setsockopt(fd, Int32(IPPROTO_TCP), TCP_CORK, &value, 4)
     }
 
+    /// Bytes sent that the other side's kernel has not acknowledged yet.
+    package var unsentCount: Int {
+        var count: Int32 = 0
+        _ = ioctl(fd, UInt(TIOCOUTQ), &count)
+        return Int(count)
+    }
+
     package func send(_ bytes: [UInt8]) throws {
         var offset = 0
         while offset < bytes.count {

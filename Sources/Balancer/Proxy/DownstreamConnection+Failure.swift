@@ -3,11 +3,11 @@ import HTTPWire
 import Reactor
 import Synchronization
 
-/// What happens when something goes wrong: here, and nowhere else, it is decided whether a request is tried again and
-/// which status a fault becomes.
+/// What happens when something goes wrong: here, and nowhere else, it is decided whether a request is tried
+/// again and which status a fault becomes.
 extension DownstreamConnection {
-    /// A request is tried again when no byte of an answer has come and either none of it was sent, or it may be sent
-    /// twice. What was sent is sent once more only; what was not may try a few more upstreams.
+    /// A request is tried again when no byte of an answer has come and either none of it was sent, or it may
+    /// be sent twice. What was sent is sent once more only; what was not may try a few more upstreams.
     func mayTryAgain(wasSent: Bool) -> Bool {
         guard phase == .awaitingResponse, exchange.isReplayable, !channel.isClosed else { return false }
         if wasSent {
@@ -73,8 +73,8 @@ extension DownstreamConnection {
         refuse(.gatewayTimeout, "the upstream did not answer in time")
     }
 
-    /// `unwell` might never answer. A request that waits there for the first byte of its answer and may be sent again is
-    /// sent to another upstream, if one is well.
+    /// `unwell` might never answer. A request that waits there for the first byte of its answer and may be
+    /// sent again is sent to another upstream, if one is well.
     func moveAway(from unwell: Upstream) {
         guard phase == .awaitingResponse, let connection = upstream, connection.pool.upstream === unwell,
             !connection.hasResponseBytes, proxy.hasAlternative(to: connection.pool),
@@ -101,8 +101,8 @@ extension DownstreamConnection {
         }
     }
 
-    /// Answers with a problem document (RFC 9457) of our own. Keeps the connection only when the next request's place in
-    /// it is known.
+    /// Answers with a problem document (RFC 9457) of our own. Keeps the connection only when the next
+    /// request's place in it is known.
     func refuse(_ status: HTTPStatus, _ detail: StaticString, retryAfterSeconds: Int? = nil) {
         if let upstream { detach(upstream) }
         let isWhole = keepsClient
@@ -131,7 +131,8 @@ extension DownstreamConnection {
     }
 
     private func problem(_ status: HTTPStatus, _ detail: StaticString) -> [UInt8] {
-        // Nothing in it needs escaping: the phrases and details are ours, request ids have safe characters only.
+        // Nothing in it needs escaping: the phrases and details are ours, request ids have safe characters
+        // only.
         var text = "{\"type\":\"about:blank\",\"title\":\"\(status.phrase)\",\"status\":\(status.code)"
         text += ",\"detail\":\"\(detail)\",\"request_id\":\""
         return Array(text.utf8) + requestID + Array("\"}\n".utf8)

@@ -85,7 +85,8 @@ extension DownstreamConnection {
         }
         channel.inbound.withReadableBytes { bytes in
             if let upgrade = proxy.requestParser.upgrade {
-                // What else can be asked for, such as h2c, would lead past everything that is decided and logged here.
+                // What else can be asked for, such as h2c, would lead past everything that is decided and
+                // logged here.
                 exchange.wantsUpgrade = RawSpan(_unsafeBytes: bytes).equalsIgnoringCase(upgrade, "websocket")
             }
             for field in proxy.requestParser.fields where !field.isNominated {
@@ -136,7 +137,8 @@ extension DownstreamConnection {
 
     // MARK: Sending
 
-    /// Chooses an upstream and sends it what is in `replay`; tries the next one when the kernel refuses at once.
+    /// Chooses an upstream and sends it what is in `replay`; tries the next one when the kernel refuses at
+    /// once.
     func send() {
         while phase == .awaitingResponse {
             guard let pool = proxy.pick(excluding: failedPools) else {
@@ -168,8 +170,8 @@ extension DownstreamConnection {
 
     private func connection(to pool: UpstreamPool) throws(IOError) -> UpstreamConnection {
         while let idle = pool.takeIdle() {
-            // What may not be sent twice, or not once more, or has a body that may be too long to be kept, must not meet a
-            // connection that the other side has closed meanwhile.
+            // What may not be sent twice, or not once more, or has a body that may be too long to be kept,
+            // must not meet a connection that the other side has closed meanwhile.
             if exchange.isRetrySafe, exchange.retries == 0, exchange.isRequestComplete { return idle }
             if idle.channel?.peerHasClosed == false { return idle }
             idle.channel?.close()
@@ -228,7 +230,8 @@ extension DownstreamConnection {
         }
     }
 
-    /// - Returns: how many bytes of `inbound` are whole pieces of the chunked body, or nil when it is malformed.
+    /// - Returns: how many bytes of `inbound` are whole pieces of the chunked body, or nil when it is
+    ///   malformed.
     private func decodeRequestChunks() -> Int? {
         var offset = 0
         do throws(HTTPParseError) {

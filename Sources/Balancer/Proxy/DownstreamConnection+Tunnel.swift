@@ -2,8 +2,8 @@ import Bytes
 import HTTPWire
 import Reactor
 
-/// After `101 Switching Protocols` the two connections are one: bytes pass as they come, in both directions, and each
-/// direction ends on its own.
+/// After `101 Switching Protocols` the two connections are one: bytes pass as they come, in both directions,
+/// and each direction ends on its own.
 extension DownstreamConnection {
     /// The response's head has said that a tunnel begins.
     func beginTunnel() {
@@ -25,8 +25,8 @@ extension DownstreamConnection {
         armTunnelTimer()
     }
 
-    /// With one direction ended, the other has only so long as a body may pause: few programs use half a connection, and
-    /// many forget the other half.
+    /// With one direction ended, the other has only so long as a body may pause: few programs use half a
+    /// connection, and many forget the other half.
     func armTunnelTimer() {
         let isHalf = clientSentEOF || exchange.upstreamSentEOF
         armTimer(isHalf ? proxy.settings.bodyTimeoutMs : proxy.settings.tunnelTimeoutMs)

@@ -5,11 +5,11 @@ import Telemetry
 
 /// A client's connection and the exchange on it.
 ///
-/// Invariant: at most one exchange at a time. Requests that a client sends ahead wait in `channel.inbound`, where the
-/// channel bounds them.
+/// Invariant: at most one exchange at a time. Requests that a client sends ahead wait in `channel.inbound`,
+/// where the channel bounds them.
 ///
-/// The extensions hold the three parts of an exchange: `+Request` reads the request and sends it on, `+Response` passes
-/// the answer back, `+Failure` decides what a failure means.
+/// The extensions hold the three parts of an exchange: `+Request` reads the request and sends it on,
+/// `+Response` passes the answer back, `+Failure` decides what a failure means.
 final class DownstreamConnection: ChannelDelegate {
     enum Phase {
         /// Between exchanges.
@@ -42,7 +42,8 @@ final class DownstreamConnection: ChannelDelegate {
         var responseFraming = BodyFraming.none
         var responseRemaining = 0
         var responseKeepAlive = false
-        /// The upstream's body has no length of its own and goes out in chunks of ours, or is unchunked for HTTP/1.0.
+        /// The upstream's body has no length of its own and goes out in chunks of ours, or is unchunked for
+        /// HTTP/1.0.
         var rechunks = false
         var unchunks = false
         var isRetrySafe = false
@@ -118,8 +119,8 @@ final class DownstreamConnection: ChannelDelegate {
         case .idle, .readingHead:
             closeWhenWritten()
         case .awaitingResponse, .responding:
-            // A client may say that it has nothing more to send and still want its answer; but a request that was cut
-            // short will never be complete.
+            // A client may say that it has nothing more to send and still want its answer; but a request that
+            // was cut short will never be complete.
             if !exchange.isRequestComplete { abort() }
         case .tunnel:
             clientEndedTunnel()
@@ -130,7 +131,8 @@ final class DownstreamConnection: ChannelDelegate {
 
     func channelDidDrain(_ channel: Channel) {
         upstream?.channel?.resumeReading()
-        // Requests that were sent ahead have waited for the client to take the answers it has asked for so far.
+        // Requests that were sent ahead have waited for the client to take the answers it has asked for so
+        // far.
         if phase == .idle || phase == .readingHead { channel.resumeReading() }
     }
 
@@ -189,8 +191,8 @@ final class DownstreamConnection: ChannelDelegate {
         }
     }
 
-    /// Whether the client's connection outlives the exchange: RFC 9112 §9.3. An answer that says so must be followed by
-    /// whatever the client has sent ahead.
+    /// Whether the client's connection outlives the exchange: RFC 9112 §9.3. An answer that says so must be
+    /// followed by whatever the client has sent ahead.
     var keepsClient: Bool {
         exchange.clientKeepAlive && exchange.isRequestComplete && !proxy.isDraining
             && !(clientSentEOF && channel.inbound.isEmpty)
@@ -202,19 +204,23 @@ final class DownstreamConnection: ChannelDelegate {
         channel.closeAfterFlush(lingering: lingering && !clientSentEOF)
     }
 
-    /// Ends without an answer, or in the middle of one, so that the client cannot take what it has got for the whole.
+    /// Ends without an answer, or in the middle of one, so that the client cannot take what it has got for
+    /// the whole.
     func abort() {
         let endsWithConnection = phase == .tunnel || (phase == .responding && exchange.endsWithConnection)
         if phase == .awaitingResponse { exchange.status = Self.clientClosedStatus }
         finishExchange(reusable: false)
         phase = .closing
+        // What has come goes out, as far as the kernel takes it now.
+        channel.flush()
         let error = IOError(.closed, "cut short")
         if endsWithConnection { channel.reset(error) } else { channel.close(error) }
     }
     // What nginx logs when a client goes away before its answer.
     private static let clientClosedStatus = 499
 
-    /// The balancer stops: an idle client has a moment to have its next request on the way answered, then we close.
+    /// The balancer stops: an idle client has a moment to have its next request on the way answered, then we
+    /// close.
     func drain() {
         if phase == .idle { armTimer(Self.drainGraceMs) }
     }
@@ -249,13 +255,16 @@ final class DownstreamConnection: ChannelDelegate {
         let loop = proxy.loop
         let durationNs = loop.nowNs &- exchange.startNs
         proxy.metrics.requests.record(
-            method: MethodLabel(exchange.method), status: exchange.status, durationNs: durationNs, loop: loop.index)
+            method: MethodLabel(exchange.method), status: exchange.status, durationNs: durationNs,
+            loop: loop.index)
         guard proxy.accessLog.isEnabled else { return }
         entry.status = exchange.status
         entry.receivedBytes = exchange.receivedBodyBytes
         entry.sentBytes = exchange.sentBodyBytes
         entry.durationNs = durationNs
-        if exchange.responseStartNs > 0 { entry.upstreamNs = exchange.responseStartNs &- exchange.sentUpstreamNs }
+        if exchange.responseStartNs > 0 {
+            entry.upstreamNs = exchange.responseStartNs &- exchange.sentUpstreamNs
+        }
         entry.retries = exchange.retries
         entry.isSecure = isSecure
         proxy.log(entry)

@@ -1,8 +1,8 @@
 import Bytes
 import HTTPWire
 
-/// Writes the heads that a proxy passes on: what is for this hop only is left out, what the next hop must know is added.
-/// Lines that are kept and follow one another are copied as one run.
+/// Writes the heads that a proxy passes on: what is for this hop only is left out, what the next hop must
+/// know is added. Lines that are kept and follow one another are copied as one run.
 package enum HeadRewriter {
     /// What the client's side of the connection adds to each request.
     package struct Additions {
@@ -32,7 +32,8 @@ package enum HeadRewriter {
         _ parser: borrowing RequestHeadParser, _ bytes: UnsafeRawBufferPointer, additions: Additions,
         requestID: [UInt8], passesUpgrade: Bool, to out: inout ByteBuffer
     ) {
-        // RFC 9110 §10.1.1: a client of HTTP/1.0 cannot expect anything, so nothing must be expected in its name.
+        // RFC 9110 §10.1.1: a client of HTTP/1.0 cannot expect anything, so nothing must be expected in its
+        // name.
         let isHTTP10 = parser.versionMinor == 0
         func isLeftOut(_ field: HeaderField) -> Bool {
             field.isHopByHop || isReplaced(field.id) || (isHTTP10 && field.id == .expect)
@@ -72,7 +73,8 @@ package enum HeadRewriter {
         out.append("\r\n\r\n")
     }
 
-    /// Origin-form for the next hop, whatever form the client used: RFC 9112 §3.2.2, and §3.2.4 for a server as a whole.
+    /// Origin-form for the next hop, whatever form the client used: RFC 9112 §3.2.2, and §3.2.4 for a server
+    /// as a whole.
     private static func writeTarget(
         _ parser: borrowing RequestHeadParser, _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer
     ) {
@@ -115,7 +117,8 @@ package enum HeadRewriter {
         }
     }
 
-    /// Writes the head of an interim response (1xx other than 101) that the parser has just read from `bytes`.
+    /// Writes the head of an interim response (1xx other than 101) that the parser has just read from
+    /// `bytes`.
     package static func writeInterim(
         _ parser: borrowing ResponseHeadParser, _ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer
     ) {

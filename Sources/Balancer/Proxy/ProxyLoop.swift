@@ -30,8 +30,8 @@ package struct ProxyMetrics: Sendable {
     }
 }
 
-/// What one event loop owns of the proxy: its connections to clients and upstreams, parsers, and the choice of upstreams.
-/// Nothing here is shared with another loop, so nothing is locked.
+/// What one event loop owns of the proxy: its connections to clients and upstreams, parsers, and the choice
+/// of upstreams. Nothing here is shared with another loop, so nothing is locked.
 package final class ProxyLoop: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     let settings: ProxySettings
@@ -145,7 +145,8 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
 
     // MARK: Draining
 
-    /// Lets requests in flight end, tells clients to close, and calls `whenDone` when the last connection is gone.
+    /// Lets requests in flight end, tells clients to close, and calls `whenDone` when the last connection is
+    /// gone.
     package func drain(whenDone: @escaping () -> Void) {
         assertInLoop()
         isDraining = true

@@ -19,8 +19,8 @@ package struct ProxySettings: Sendable {
     package var headTimeoutMs = 10_000
     /// How long a client may keep an idle connection.
     package var clientIdleTimeoutMs = 75_000
-    /// How long we keep an idle connection to an upstream. Shorter than any node keeps it (75 s), so that a node never
-    /// closes a connection that we are about to use.
+    /// How long we keep an idle connection to an upstream. Shorter than any node keeps it (75 s), so that a
+    /// node never closes a connection that we are about to use.
     package var upstreamIdleTimeoutMs = 50_000
     /// As much of a request is kept for a second try; a longer one is tried once.
     package var replayLimitBytes = 64 * 1024

@@ -1,6 +1,7 @@
 import Bytes
 
-/// Makes request ids: 128 random bits in hexadecimal. Unique, not secret: a fast generator seeded by the system.
+/// Makes request ids: 128 random bits in hexadecimal. Unique, not secret: a fast generator seeded by the
+/// system.
 package struct RequestIDSource {
     private var state: (UInt64, UInt64)
 

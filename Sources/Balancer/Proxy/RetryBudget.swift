@@ -1,7 +1,8 @@
 /// Bounds retries to a share of the requests, so that a struggling cluster is not asked twice for everything.
 ///
-/// A token bucket: each request puts in a fifth of a token, each retry takes a whole one. The bucket starts full: a node
-/// that dies takes all requests with it that were in flight there, and those must find a second chance at once.
+/// A token bucket: each request puts in a fifth of a token, each retry takes a whole one. The bucket starts
+/// full: a node that dies takes all requests with it that were in flight there, and those must find a second
+/// chance at once.
 package struct RetryBudget {
     private static let share = 0.2
     // As many as a loop may have in flight at one node.

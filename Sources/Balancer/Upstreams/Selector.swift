@@ -3,9 +3,9 @@ import Synchronization
 
 /// One loop's choice among its pools.
 ///
-/// Preference: available primaries, then available backups. When none of either is available but some are merely thought
-/// unhealthy, those are used after all: if every node fails its check, a shared dependency is the likely cause, and the
-/// nodes' own answers say more than ours would.
+/// Preference: available primaries, then available backups. When none of either is available but some are
+/// merely thought unhealthy, those are used after all: if every node fails its check, a shared dependency is
+/// the likely cause, and the nodes' own answers say more than ours would.
 package struct Selector {
     let algorithm: BalancingAlgorithm
     private var random: UInt64 = 0x9E37_79B9_7F4A_7C15
@@ -36,8 +36,8 @@ package struct Selector {
         }
     }
 
-    /// Smooth weighted round robin: each candidate gains its weight, the richest is chosen and pays the sum. With equal
-    /// weights that is plain turns; with 3:1 it is a a b a, not a a a b.
+    /// Smooth weighted round robin: each candidate gains its weight, the richest is chosen and pays the sum.
+    /// With equal weights that is plain turns; with 3:1 it is a a b a, not a a a b.
     private func roundRobin(
         _ pools: [UpstreamPool], _ excluded: [UpstreamPool], _ isCandidate: (Upstream) -> Bool
     ) -> UpstreamPool? {

@@ -19,7 +19,8 @@ package struct UpstreamDescription: Sendable, Equatable {
     package var isDraining: Bool
     /// False while a registered node is still starting.
     package var isReady: Bool
-    /// When the node started, Unix milliseconds, 0 when unknown: a node that has started anew begins with a clean slate.
+    /// When the node started, Unix milliseconds, 0 when unknown: a node that has started anew begins with a
+    /// clean slate.
     package var startedMs: Int
     package var source: Source
 
@@ -52,7 +53,8 @@ package struct EjectionPolicy: Sendable {
     }
 }
 
-/// One place that requests can be sent to, shared by all loops: what changes is atomic, and each value stands alone.
+/// One place that requests can be sent to, shared by all loops: what changes is atomic, and each value stands
+/// alone.
 package final class Upstream: Sendable {
     package let id: String
     package let address: SocketAddress
@@ -100,7 +102,8 @@ package final class Upstream: Sendable {
             && ejectedUntilNs.load(ordering: .relaxed) <= nowNs
     }
 
-    /// True when it is neither draining nor starting, whatever its health: what is left when all are unhealthy.
+    /// True when it is neither draining nor starting, whatever its health: what is left when all are
+    /// unhealthy.
     package var isLastResort: Bool {
         isReady.load(ordering: .relaxed) && !isDraining.load(ordering: .relaxed)
     }

@@ -13,13 +13,15 @@ package final class UpstreamPool {
     /// State of the smooth weighted round robin.
     var currentWeight = 0
 
-    // As many idle connections as a loop is likely to need again at once; more would only hold the node's memory.
+    // As many idle connections as a loop is likely to need again at once; more would only hold the node's
+    // memory.
     private static let idleLimit = 256
 
     /// No connections yet.
     package init(upstream: Upstream) { self.upstream = upstream }
 
-    /// Takes the most recently used connection: it is the one least likely to be closed by the other side just now.
+    /// Takes the most recently used connection: it is the one least likely to be closed by the other side
+    /// just now.
     func takeIdle() -> UpstreamConnection? {
         while let connection = idle.popLast() {
             if connection.channel?.isClosed == false { return connection }

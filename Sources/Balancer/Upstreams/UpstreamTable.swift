@@ -1,8 +1,9 @@
 import Logging
 import Reactor
 
-/// The one place that knows which upstreams there are. Lives on the control loop; each proxy loop gets a copy of the list
-/// whenever it changes. What changes within an upstream (health, draining) is atomic and needs no copy.
+/// The one place that knows which upstreams there are. Lives on the control loop; each proxy loop gets a copy
+/// of the list whenever it changes. What changes within an upstream (health, draining) is atomic and needs no
+/// copy.
 package final class UpstreamTable: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     private let proxies: [ProxyLoop]
@@ -24,8 +25,8 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
 
     /// Takes what one source says now; the other sources' upstreams stay. On the control loop.
     ///
-    /// An address that several sources name is one upstream, described by the registry if that knows it: only a registered
-    /// node can announce that it drains.
+    /// An address that several sources name is one upstream, described by the registry if that knows it: only
+    /// a registered node can announce that it drains.
     package func update(_ source: UpstreamDescription.Source, _ descriptions: [UpstreamDescription]) {
         assertInLoop()
         described[source] = descriptions
@@ -80,8 +81,8 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
         for proxy in proxies { proxy.loop.submit { proxy.moveWaiting(from: upstream) } }
     }
 
-    /// Waits until no loop chooses `upstream` any more, holds an idle connection to it, or is about to have one.
-    /// The upstream must be draining. On the control loop.
+    /// Waits until no loop chooses `upstream` any more, holds an idle connection to it, or is about to have
+    /// one. The upstream must be draining. On the control loop.
     package func settle(_ upstream: Upstream) async {
         for proxy in proxies {
             // A connection that is being made is idle, in use or gone within the connect timeout.

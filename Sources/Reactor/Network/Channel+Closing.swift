@@ -56,8 +56,8 @@ extension Channel {
         shutdown(fd, Int32(SHUT_WR))
     }
 
-    /// Closes now, with a reset where the transport has one: so that the peer cannot take what it has received for the
-    /// whole.
+    /// Closes now, with a reset where the transport has one: so that the peer cannot take what it has
+    /// received for the whole.
     package func reset(_ error: IOError? = nil) {
         guard !isClosed else { return }
         var hard = linger(l_onoff: 1, l_linger: 0)

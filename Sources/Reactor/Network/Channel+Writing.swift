@@ -152,8 +152,8 @@ extension Channel {
         return true
     }
 
-    /// The peer takes nothing more. It may have said why before that, such as a server that refuses a long upload: what the
-    /// kernel has received is read first, then the channel closes.
+    /// The peer takes nothing more. It may have said why before that, such as a server that refuses a long
+    /// upload: what the kernel has received is read first, then the channel closes.
     private func sendingFailed(_ error: IOError) {
         guard tls == nil, state == .open, !sawEOF, !isEnding else {
             close(error)

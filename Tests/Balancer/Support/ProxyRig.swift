@@ -9,10 +9,11 @@ import Telemetry
 import TestSupport
 import Testing
 
-/// A real proxy on event loops of its own, listening on a free port, in front of the upstreams that a test names.
+/// A real proxy on event loops of its own, listening on a free port, in front of the upstreams that a test
+/// names.
 ///
-/// When the test is over everything must have come to rest: no client, no request counted in flight, no connection object
-/// that something still holds.
+/// When the test is over everything must have come to rest: no client, no request counted in flight, no
+/// connection object that something still holds.
 final class ProxyRig: Sendable {
     /// How an upstream stands in the table.
     struct Backend: Sendable {
@@ -81,7 +82,9 @@ final class ProxyRig: Sendable {
         try onLoop(proxy.loop) { [self] in
             let context = try tls.map {
                 try TLSServerContext(
-                    TLSServerConfiguration(certificates: [.init(chainPath: $0.certificatePath, keyPath: $0.keyPath)]),
+                    TLSServerConfiguration(certificates: [
+                        .init(chainPath: $0.certificatePath, keyPath: $0.keyPath)
+                    ]),
                     loop: proxy.loop)
             }
             let listener = try Listener(.ipv4(0x7f00_0001, port: 0), loop: proxy.loop, tls: context)
@@ -101,7 +104,8 @@ final class ProxyRig: Sendable {
         configure: (inout ProxySettings) -> Void = { _ in }, _ body: (ProxyRig) throws -> Void
     ) throws {
         let rig = try ProxyRig(
-            backends ?? upstreams.map { Backend(port: $0.port) }, loops: loops, tls: tls, configure: configure)
+            backends ?? upstreams.map { Backend(port: $0.port) }, loops: loops, tls: tls, configure: configure
+        )
         defer {
             for upstream in upstreams { upstream.stop() }
             rig.end()
@@ -198,4 +202,51 @@ func onLoop<T: Sendable>(_ loop: EventLoop, _ body: @escaping @Sendable () throw
 private final class Shared<T: Sendable>: Sendable {
     let value: Mutex<Result<T, any Error>?>
     init(_ value: consuming Mutex<Result<T, any Error>?>) { self.value = value }
+}
+
+/// What a thread came to.
+final class Outcome: Sendable {
+    private let done = DispatchSemaphore(value: 0)
+    private let result = Mutex<Result<Void, any Error>?>(nil)
+
+    func set(_ value: Result<Void, any Error>) {
+        result.withLock { $0 = value }
+        done.signal()
+    }
+
+    /// Waits for the end of the thread; throws what it threw.
+    func wait() throws {
+        guard done.wait(timeout: .now() + 60) == .success else { throw TestFailure("a thread did not end") }
+        try result.withLock { try $0?.get() }
+    }
+}
+
+/// A door that a script waits at until the test opens it.
+final class Gate: Sendable {
+    private let door = DispatchSemaphore(value: 0)
+
+    /// Waits; whoever has passed leaves the door open for the next.
+    func wait() throws {
+        guard door.wait(timeout: .now() + 20) == .success else { throw TestFailure("nobody opened the gate") }
+        door.signal()
+    }
+
+    func open() { door.signal() }
+}
+
+extension ProxyRig {
+    /// As `exchange`, but the client ends its side first.
+    func exchangeHalfClosed(_ request: String) throws -> String {
+        let client = try client()
+        try client.send(request)
+        client.peer.shutdownWrite()
+        return String(decoding: (try? client.toEnd()) ?? [], as: UTF8.self)
+    }
+}
+
+/// Raised once, seen from any thread.
+final class SharedFlag: Sendable {
+    private let flag = Mutex(false)
+    func raise() { flag.withLock { $0 = true } }
+    var isRaised: Bool { flag.withLock { $0 } }
 }

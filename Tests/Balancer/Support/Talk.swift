@@ -1,6 +1,7 @@
 import TestSupport
 
-/// HTTP/1.1 over a blocking peer, read with a few lines of code of its own: none of what is tested is used to test it.
+/// HTTP/1.1 over a blocking peer, read with a few lines of code of its own: none of what is tested is used to
+/// test it.
 ///
 /// `@unchecked Sendable`: used by one thread at a time.
 final class Talk: @unchecked Sendable {
@@ -26,7 +27,8 @@ final class Talk: @unchecked Sendable {
             lines.compactMap { line in
                 let parts = line.split(separator: ":", maxSplits: 1)
                 guard parts.count == 2, parts[0].lowercased() == name.lowercased() else { return nil }
-                return String(parts[1].drop { $0 == " " })
+                let value = parts[1].drop { $0 == " " || $0 == "\t" }
+                return String(value.reversed().drop { $0 == " " || $0 == "\t" }.reversed())
             }
         }
 
@@ -65,17 +67,23 @@ final class Talk: @unchecked Sendable {
             }
             guard try more() else {
                 if buffer.isEmpty { return nil }
-                throw TestFailure("the stream ended within a head: \(String(decoding: buffer, as: UTF8.self))")
+                throw TestFailure(
+                    "the stream ended within a head: \(String(decoding: buffer, as: UTF8.self))")
             }
         }
     }
 
     func bytes(_ count: Int) throws -> [UInt8] {
         while buffer.count < count {
-            guard try more() else { throw TestFailure("the stream ended \(count - buffer.count) bytes early") }
+            guard try more() else {
+                throw TestFailure("the stream ended \(count - buffer.count) bytes early")
+            }
         }
         return take(count)
     }
+
+    /// What has been received and not been read yet.
+    func buffered() -> [UInt8] { take(buffer.count) }
 
     func toEnd() throws -> [UInt8] {
         while try more() {}
@@ -128,7 +136,8 @@ final class Talk: @unchecked Sendable {
         while true {
             let sizeLine = try line()
             message.rawBody += sizeLine
-            let digits = String(decoding: sizeLine.dropLast(2).prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self)
+            let digits = String(
+                decoding: sizeLine.dropLast(2).prefix { $0 != UInt8(ascii: ";") }, as: UTF8.self)
             guard let size = Int(digits, radix: 16) else { throw TestFailure("chunk size \(digits)") }
             if size == 0 { break }
             let data = try bytes(size)
@@ -160,7 +169,9 @@ extension Array where Element == UInt8 {
         guard count >= pattern.count else { return nil }
         return withUnsafeBufferPointer { all in
             for start in 0...(all.count - pattern.count)
-            where all[start] == pattern[0] && (0..<pattern.count).allSatisfy({ all[start + $0] == pattern[$0] }) {
+            where all[start] == pattern[0]
+                && (0..<pattern.count).allSatisfy({ all[start + $0] == pattern[$0] })
+            {
                 return start..<start + pattern.count
             }
             return nil

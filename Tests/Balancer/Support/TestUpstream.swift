@@ -1,8 +1,8 @@
 import Synchronization
 import TestSupport
 
-/// A server behind the proxy: blocking sockets, a thread per connection, and a script that says what it does with each.
-/// It keeps every request that it could read, and the bytes of each connection as they came.
+/// A server behind the proxy: blocking sockets, a thread per connection, and a script that says what it does
+/// with each. It keeps every request that it could read, and the bytes of each connection as they came.
 final class TestUpstream: Sendable {
     /// What the script of one connection works with.
     final class Visit: Sendable {
@@ -40,6 +40,7 @@ final class TestUpstream: Sendable {
     private struct State {
         var requests: [Talk.Message] = []
         var visits: [Visit] = []
+        var texts: [String] = []
         var ended = 0
         var isStopped = false
     }
@@ -49,9 +50,11 @@ final class TestUpstream: Sendable {
     private let listener: PeerListener
     private let state = Mutex(State())
 
-    /// - Parameter script: run for each connection on a thread of its own; the connection ends with it. What it throws
-    ///   (a connection cut, most often) ends it, too.
-    init(_ name: String = "up", _ script: @escaping @Sendable (Visit) throws -> Void = { try $0.serve() }) throws {
+    /// - Parameter script: run for each connection on a thread of its own; the connection ends with it. What
+    ///   it throws (a connection cut, most often) ends it, too.
+    init(_ name: String = "up", _ script: @escaping @Sendable (Visit) throws -> Void = { try $0.serve() })
+        throws
+    {
         self.name = name
         listener = try PeerListener(backlog: 512)
         port = listener.port
@@ -80,6 +83,10 @@ final class TestUpstream: Sendable {
 
     /// Requests that were read whole, in the order of their ends.
     var requests: [Talk.Message] { state.withLock { $0.requests } }
+    /// What scripts wrote down with `noteText`.
+    var texts: [String] { state.withLock { $0.texts } }
+    func noteText(_ text: String) { state.withLock { $0.texts.append(text) } }
+
     /// Connections accepted so far.
     var visits: [Visit] { state.withLock { $0.visits } }
     /// Connections whose script has ended.
