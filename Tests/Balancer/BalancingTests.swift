@@ -13,32 +13,32 @@ struct BalancingTests {
     }
 
     @Test("round robin takes turns")
-    func roundRobin() throws {
+    func roundRobin() async throws {
         let ups = try ["a", "b", "c"].map { try TestUpstream($0) }
-        try ProxyRig.with(ups) { rig in
+        try await ProxyRig.with(ups) { rig in
             let names = try names(rig, 9)
             #expect(names.joined() == "abcabcabc")
         }
     }
 
     @Test("round robin gives turns by weight, spread evenly")
-    func weights() throws {
+    func weights() async throws {
         let ups = try ["a", "b"].map { try TestUpstream($0) }
         let backends = [ProxyRig.Backend(port: ups[0].port, weight: 3), .init(port: ups[1].port, weight: 1)]
-        try ProxyRig.with(ups, backends: backends) { rig in
+        try await ProxyRig.with(ups, backends: backends) { rig in
             let names = try names(rig, 8)
             #expect(names.joined() == "aabaaaba")
         }
     }
 
     @Test("least connections avoids the upstream that is busy")
-    func leastConnections() throws {
+    func leastConnections() async throws {
         let slow = try TestUpstream("slow") { visit in
             _ = try visit.request()
             _ = try visit.talk.toEnd()
         }
         let fast = try TestUpstream("fast")
-        try ProxyRig.with([slow, fast], configure: { $0.algorithm = .leastConnections }) { rig in
+        try await ProxyRig.with([slow, fast], configure: { $0.algorithm = .leastConnections }) { rig in
             let waiting = try rig.client()
             // Whoever has the first request: the slow one gets one and keeps it, and no other.
             try waiting.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -49,20 +49,21 @@ struct BalancingTests {
     }
 
     @Test("equal load takes turns by weight")
-    func leastConnectionsWeights() throws {
+    func leastConnectionsWeights() async throws {
         let ups = try ["a", "b"].map { try TestUpstream($0) }
         let backends = [ProxyRig.Backend(port: ups[0].port, weight: 3), .init(port: ups[1].port, weight: 1)]
-        try ProxyRig.with(ups, backends: backends, configure: { $0.algorithm = .leastConnections }) { rig in
+        try await ProxyRig.with(ups, backends: backends, configure: { $0.algorithm = .leastConnections }) {
+            rig in
             let names = try names(rig, 40)
             #expect(names.count { $0 == "a" } == 30)
         }
     }
 
     @Test("a backup is asked when no primary can be, and no longer than that")
-    func backup() throws {
+    func backup() async throws {
         let ups = try ["main", "backup"].map { try TestUpstream($0) }
         let backends = [ProxyRig.Backend(port: ups[0].port), .init(port: ups[1].port, isBackup: true)]
-        try ProxyRig.with(ups, backends: backends) { rig in
+        try await ProxyRig.with(ups, backends: backends) { rig in
             let first = try names(rig, 3)
             #expect(first == ["main", "main", "main"])
             rig.upstreams[0].isHealthy.store(false, ordering: .relaxed)
@@ -73,9 +74,9 @@ struct BalancingTests {
     }
 
     @Test("when all are thought unhealthy they are asked all the same; those that drain or start are not")
-    func lastResort() throws {
+    func lastResort() async throws {
         let ups = try ["a", "b", "c"].map { try TestUpstream($0) }
-        try ProxyRig.with(ups) { rig in
+        try await ProxyRig.with(ups) { rig in
             for upstream in rig.upstreams { upstream.isHealthy.store(false, ordering: .relaxed) }
             rig.upstreams[1].isDraining.store(true, ordering: .relaxed)
             rig.upstreams[2].isReady.store(false, ordering: .relaxed)
@@ -85,7 +86,7 @@ struct BalancingTests {
     }
 
     @Test("an upstream that drains gets no new request, ends those it has, and its connections are closed")
-    func draining() throws {
+    func draining() async throws {
         let gate = Gate()
         let old = try TestUpstream("old") { visit in
             while let request = try visit.request() {
@@ -94,7 +95,7 @@ struct BalancingTests {
             }
         }
         let new = try TestUpstream("new")
-        try ProxyRig.with([old, new]) { rig in
+        try await ProxyRig.with([old, new]) { rig in
             #expect(try names(rig, 4) == ["old", "new", "old", "new"])
             let slow = try rig.client()
             try slow.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -112,8 +113,8 @@ struct BalancingTests {
     }
 
     @Test("without upstreams the answer is 503 with Retry-After")
-    func none() throws {
-        try ProxyRig.with([]) { rig in
+    func none() async throws {
+        try await ProxyRig.with([]) { rig in
             let client = try rig.client()
             for _ in 0..<2 {
                 try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -125,12 +126,12 @@ struct BalancingTests {
     }
 
     @Test("after MAX_FAILS failures an upstream is left alone for FAIL_TIMEOUT, then asked again")
-    func ejection() throws {
+    func ejection() async throws {
         let up = try TestUpstream("shaky") { visit in
             if visit.index < 3 { _ = try visit.request() } else { try visit.serve() }
         }
         let good = try TestUpstream("good")
-        try ProxyRig.with(
+        try await ProxyRig.with(
             [up, good],
             configure: {
                 $0.ejection.maxFails = 3
@@ -146,12 +147,12 @@ struct BalancingTests {
     }
 
     @Test("a request that waits at an upstream found unhealthy moves to another, if it may be sent twice")
-    func movesAway() throws {
+    func movesAway() async throws {
         let stopped = try TestUpstream("stopped") { visit in
             while try visit.request() != nil {}
         }
         let good = try TestUpstream("good")
-        try ProxyRig.with([stopped, good]) { rig in
+        try await ProxyRig.with([stopped, good]) { rig in
             let get = try rig.client()
             try get.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             try eventuallyBlocking("the GET waits") { stopped.requests.count == 1 }
@@ -168,7 +169,7 @@ struct BalancingTests {
     }
 
     @Test("nothing moves when there is no better place")
-    func staysWithoutAlternative() throws {
+    func staysWithoutAlternative() async throws {
         let gate = Gate()
         let slow = try TestUpstream("slow") { visit in
             _ = try visit.request()
@@ -176,7 +177,7 @@ struct BalancingTests {
             try visit.answer("slow")
         }
         let other = try TestUpstream("other")
-        try ProxyRig.with([slow, other]) { rig in
+        try await ProxyRig.with([slow, other]) { rig in
             let client = try rig.client()
             try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             try eventuallyBlocking("it waits") { slow.requests.count == 1 }
@@ -189,9 +190,9 @@ struct BalancingTests {
     }
 
     @Test("connections to upstreams that stay are kept when the set changes, others are closed")
-    func setChanges() throws {
+    func setChanges() async throws {
         let ups = try ["a", "b"].map { try TestUpstream($0) }
-        try ProxyRig.with(ups) { rig in
+        try await ProxyRig.with(ups) { rig in
             #expect(try names(rig, 4) == ["a", "b", "a", "b"])
             let kept = [rig.upstreams[0]]
             try onLoop(rig.proxies[0].loop) { rig.proxies[0].apply(kept) }

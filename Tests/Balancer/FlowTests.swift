@@ -9,7 +9,7 @@ struct FlowTests {
     private static let slack = 8 << 20
 
     @Test("a client that reads slowly holds the upstream back: 100 MiB pass in bounded memory")
-    func slowReader() throws {
+    func slowReader() async throws {
         let total = 100 << 20
         let up = try TestUpstream("up") { visit in
             _ = try visit.request()
@@ -21,7 +21,7 @@ struct FlowTests {
             }
             try visit.serve()
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client(receiveBufferBytes: 64 << 10)
             try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             _ = try client.head()
@@ -55,7 +55,7 @@ struct FlowTests {
     }
 
     @Test("an upstream that reads slowly holds the client back")
-    func slowUpstream() throws {
+    func slowUpstream() async throws {
         let gate = Gate()
         let total = 64 << 20
         let up = try TestUpstream("up") { visit in
@@ -64,7 +64,7 @@ struct FlowTests {
             let body = try visit.talk.bytes(total)
             try visit.answer("\(body.count)")
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client()
             try client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \(total)\r\n\r\n")
             let marks = try TestUpstream("marks")
@@ -88,12 +88,12 @@ struct FlowTests {
     }
 
     @Test("a client that asks ahead and takes no answers stops being read")
-    func pipelinedFlood() throws {
+    func pipelinedFlood() async throws {
         let text = String(repeating: "x", count: 60_000)
         let up = try TestUpstream("up") { visit in
             while try visit.request() != nil { try visit.answer(text) }
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client(receiveBufferBytes: 16 << 10)
             let outcome = Outcome()
             let count = 2000
@@ -121,7 +121,7 @@ struct FlowTests {
     @Test(
         "a client that goes away takes its request with it",
         arguments: ["waiting", "uploading", "responding"])
-    func clientAborts(phase: String) throws {
+    func clientAborts(phase: String) async throws {
         let up = try TestUpstream("up") { visit in
             guard let head = try visit.talk.head() else { return }
             if phase == "responding" {
@@ -131,7 +131,7 @@ struct FlowTests {
             _ = try? visit.talk.toEnd()
             visit.upstream.noteText("gone")
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client()
             try client.send(
                 phase == "uploading"
@@ -146,9 +146,9 @@ struct FlowTests {
     }
 
     @Test("a client whose body ends early is not answered, and the upstream never has the request whole")
-    func cutShortUpload() throws {
+    func cutShortUpload() async throws {
         let up = try TestUpstream()
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let answer = try rig.exchangeHalfClosed(
                 "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello")
             #expect(answer == "")
@@ -158,9 +158,9 @@ struct FlowTests {
     }
 
     @Test("a client that has ended its side still gets its answer")
-    func halfClosed() throws {
+    func halfClosed() async throws {
         let up = try TestUpstream()
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let answer = try rig.exchangeHalfClosed(
                 "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello")
             #expect(answer.hasSuffix("\r\n\r\nup"))
@@ -168,13 +168,13 @@ struct FlowTests {
     }
 
     @Test("an upstream that does not begin its answer in time is a 504, and its connection is closed")
-    func responseTimeout() throws {
+    func responseTimeout() async throws {
         let up = try TestUpstream("up") { visit in
             while let request = try visit.request() {
                 if request.target != "/never" { try visit.answer("ok") }
             }
         }
-        try ProxyRig.with([up], configure: { $0.responseTimeoutMs = 150 }) { rig in
+        try await ProxyRig.with([up], configure: { $0.responseTimeoutMs = 150 }) { rig in
             let client = try rig.client()
             try client.send("GET /never HTTP/1.1\r\nHost: h\r\n\r\n")
             let response = try client.response()
@@ -187,12 +187,12 @@ struct FlowTests {
     }
 
     @Test("who waits for 100 Continue and hears nothing gets a 504, not a 408")
-    func continueTimeout() throws {
+    func continueTimeout() async throws {
         let up = try TestUpstream("up") { visit in
             _ = try visit.talk.head()
             _ = try visit.talk.toEnd()
         }
-        try ProxyRig.with([up], configure: { $0.responseTimeoutMs = 150 }) { rig in
+        try await ProxyRig.with([up], configure: { $0.responseTimeoutMs = 150 }) { rig in
             let client = try rig.client()
             try client.send("PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
             #expect(try client.response().status == 504)
@@ -200,12 +200,12 @@ struct FlowTests {
     }
 
     @Test("an upstream that takes connections and never completes them is a timeout of the connection")
-    func connectTimeout() throws {
+    func connectTimeout() async throws {
         // A backlog that is full: further handshakes are not answered.
         let listener = try PeerListener(backlog: 0)
         let filling = try Peer(port: listener.port)
         defer { listener.stop() }
-        try ProxyRig.with(
+        try await ProxyRig.with(
             [], backends: [.init(port: listener.port)],
             configure: {
                 $0.connectTimeoutMs = 100
@@ -224,13 +224,13 @@ struct FlowTests {
             "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
         ])
-    func bodyTimeout(response: String) throws {
+    func bodyTimeout(response: String) async throws {
         let up = try TestUpstream("up") { visit in
             _ = try visit.request()
             try visit.talk.send(response)
             _ = try visit.talk.toEnd()
         }
-        try ProxyRig.with(
+        try await ProxyRig.with(
             [up],
             configure: {
                 $0.bodyTimeoutMs = 150
@@ -247,9 +247,9 @@ struct FlowTests {
     @Test(
         "a head that comes too slowly is a 408, on a fresh connection and on one that was used",
         arguments: [false, true])
-    func slowloris(used: Bool) throws {
+    func slowloris(used: Bool) async throws {
         let up = try TestUpstream()
-        try ProxyRig.with([up], configure: { $0.headTimeoutMs = 200 }) { rig in
+        try await ProxyRig.with([up], configure: { $0.headTimeoutMs = 200 }) { rig in
             let client = try rig.client()
             if used {
                 try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -275,9 +275,9 @@ struct FlowTests {
     }
 
     @Test("a body that comes too slowly is a 408")
-    func slowBody() throws {
+    func slowBody() async throws {
         let up = try TestUpstream()
-        try ProxyRig.with([up], configure: { $0.bodyTimeoutMs = 150 }) { rig in
+        try await ProxyRig.with([up], configure: { $0.bodyTimeoutMs = 150 }) { rig in
             let answer = try rig.exchange("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello")
             #expect(answer.hasPrefix("HTTP/1.1 408 ") && answer.contains("\r\nConnection: close\r\n"))
             #expect(up.requests.isEmpty)
@@ -288,9 +288,9 @@ struct FlowTests {
     @Test(
         "an idle client is closed without a word, and so is one that never says anything",
         arguments: [false, true])
-    func idle(used: Bool) throws {
+    func idle(used: Bool) async throws {
         let up = try TestUpstream()
-        try ProxyRig.with(
+        try await ProxyRig.with(
             [up],
             configure: {
                 $0.clientIdleTimeoutMs = 100

@@ -6,15 +6,15 @@ struct ForwardingTests {
     /// A proxy in front of one upstream that does as `script` says.
     private func with(
         _ script: @escaping @Sendable (TestUpstream.Visit) throws -> Void = { try $0.serve() },
-        _ body: (ProxyRig, TestUpstream) throws -> Void
-    ) throws {
+        _ body: @escaping @Sendable (ProxyRig, TestUpstream) throws -> Void
+    ) async throws {
         let up = try TestUpstream("up", script)
-        try ProxyRig.with([up]) { try body($0, up) }
+        try await ProxyRig.with([up]) { try body($0, up) }
     }
 
     @Test("a request's head goes on with exactly these changes")
-    func requestHead() throws {
-        try with { rig, up in
+    func requestHead() async throws {
+        try await with { rig, up in
             let client = try rig.client()
             try client.send(
                 "PUT /a/b%20c?x=[1]&y HTTP/1.1\r\nhOsT: example.org:8443\r\nX-One:  1 \r\nConnection: keep-alive, X-Hop\r\n"
@@ -33,8 +33,8 @@ struct ForwardingTests {
     }
 
     @Test("a response's head goes on with exactly these changes")
-    func responseHead() throws {
-        try with({ visit in
+    func responseHead() async throws {
+        try await with({ visit in
             _ = try visit.request()
             try visit.talk.send(
                 "HTTP/1.1 203 Maybe So\r\nServer: up\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
@@ -52,8 +52,8 @@ struct ForwardingTests {
 
     @Test(
         "a request id is kept when it is harmless, made when it is not or none came, and told to both sides")
-    func requestIDs() throws {
-        try with { rig, up in
+    func requestIDs() async throws {
+        try await with { rig, up in
             for given in ["abc-DEF_0.9", String(repeating: "a", count: 128)] {
                 #expect(try rig.get("/", "X-Request-Id: \(given)\r\n")["X-Request-Id"] == given)
                 #expect(up.requests.last?.all("X-Request-Id") == [given])
@@ -71,8 +71,8 @@ struct ForwardingTests {
     }
 
     @Test("an upstream's own request id stands in its answer")
-    func upstreamRequestID() throws {
-        try with({ visit in
+    func upstreamRequestID() async throws {
+        try await with({ visit in
             while try visit.request() != nil { try visit.answer("", "X-Request-Id: mine\r\n") }
         }) { rig, _ in
             let response = try rig.get()
@@ -81,8 +81,8 @@ struct ForwardingTests {
     }
 
     @Test("Content-Length bodies of 0, 1 and 10 MiB pass both ways", arguments: [0, 1, 10 << 20])
-    func lengths(count: Int) throws {
-        try with({ visit in
+    func lengths(count: Int) async throws {
+        try await with({ visit in
             while let request = try visit.request() {
                 try visit.talk.send("HTTP/1.1 200 OK\r\nContent-Length: \(request.body.count)\r\n\r\n")
                 try visit.talk.send(request.body)
@@ -103,9 +103,9 @@ struct ForwardingTests {
     }
 
     @Test("chunked bodies pass both ways as they are: sizes, extensions, trailers")
-    func chunked() throws {
+    func chunked() async throws {
         let raw = "5;ext=\"a;b\"\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX-Trailer: t\r\n\r\n"
-        try with({ visit in
+        try await with({ visit in
             while let request = try visit.request() {
                 guard !request.rawBody.isEmpty else {
                     try visit.answer("next")
@@ -131,9 +131,9 @@ struct ForwardingTests {
     }
 
     @Test("10 MiB in chunks pass both ways")
-    func chunkedBulk() throws {
+    func chunkedBulk() async throws {
         let body = pattern(10 << 20)
-        try with({ visit in
+        try await with({ visit in
             while let request = try visit.request() {
                 try visit.talk.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 try visit.talk.send(request.rawBody)
@@ -161,8 +161,8 @@ struct ForwardingTests {
     }
 
     @Test("requests sent ahead are answered in their order, on one connection")
-    func pipelining() throws {
-        try with({ visit in
+    func pipelining() async throws {
+        try await with({ visit in
             while let request = try visit.request() { try visit.answer(request.target + request.text) }
         }) { rig, up in
             let client = try rig.client()
@@ -182,8 +182,8 @@ struct ForwardingTests {
     }
 
     @Test("a client that sends ahead and ends its side gets every answer, and then the end")
-    func pipeliningHalfClosed() throws {
-        try with({ visit in
+    func pipeliningHalfClosed() async throws {
+        try await with({ visit in
             while let request = try visit.request() { try visit.answer(request.target) }
         }) { rig, _ in
             let client = try rig.client()
@@ -196,9 +196,9 @@ struct ForwardingTests {
     }
 
     @Test("a client that has ended its side and reads slowly gets the whole of a long answer")
-    func halfClosedSlowReader() throws {
+    func halfClosedSlowReader() async throws {
         let body = pattern(3 << 20)
-        try with({ visit in
+        try await with({ visit in
             _ = try visit.request()
             try visit.talk.send("HTTP/1.1 200 OK\r\nContent-Length: \(body.count)\r\n\r\n")
             try visit.talk.send(body)
@@ -218,8 +218,8 @@ struct ForwardingTests {
     }
 
     @Test("HEAD, 204 and 304 have no body, whatever their Content-Length says")
-    func bodiless() throws {
-        try with({ visit in
+    func bodiless() async throws {
+        try await with({ visit in
             while let request = try visit.request() {
                 switch request.target {
                 case "/204": try visit.talk.send("HTTP/1.1 204 No Content\r\n\r\n")
@@ -248,8 +248,8 @@ struct ForwardingTests {
     }
 
     @Test("a response that ends with its connection goes out in chunks")
-    func closeDelimited() throws {
-        try with({ visit in
+    func closeDelimited() async throws {
+        try await with({ visit in
             _ = try visit.request()
             try visit.talk.send("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhello")
         }) { rig, up in
@@ -265,8 +265,8 @@ struct ForwardingTests {
     }
 
     @Test("a client of HTTP/1.0 is answered and the connection ends, unless it asks to keep it")
-    func http10() throws {
-        try with({ visit in
+    func http10() async throws {
+        try await with({ visit in
             while let request = try visit.request() {
                 if request.target == "/chunked" {
                     try visit.talk.send(
@@ -298,8 +298,8 @@ struct ForwardingTests {
     }
 
     @Test("Expect from a client of HTTP/1.0 goes no further, and no interim response comes back")
-    func http10Expect() throws {
-        try with({ visit in
+    func http10Expect() async throws {
+        try await with({ visit in
             while try visit.request() != nil {
                 try visit.talk.send("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
                 try visit.answer("ok")
@@ -313,8 +313,8 @@ struct ForwardingTests {
     }
 
     @Test("the authority of an absolute target rules, and OPTIONS for the whole server stays so")
-    func absoluteForm() throws {
-        try with { rig, up in
+    func absoluteForm() async throws {
+        try await with { rig, up in
             for (sent, line, host) in [
                 (
                     "GET http://example.org/a?b HTTP/1.1\r\nHost: example.org", "GET /a?b HTTP/1.1",
@@ -338,8 +338,8 @@ struct ForwardingTests {
     }
 
     @Test("100 Continue is passed on before the body is sent, other interim responses too")
-    func interim() throws {
-        try with({ visit in
+    func interim() async throws {
+        try await with({ visit in
             guard let head = try visit.talk.head() else { return }
             #expect(head.contains("Expect: 100-continue\r\n"))
             try visit.talk.send(
@@ -359,8 +359,8 @@ struct ForwardingTests {
     }
 
     @Test("an upstream that sends interim responses without end is given up")
-    func interimFlood() throws {
-        try with({ visit in
+    func interimFlood() async throws {
+        try await with({ visit in
             _ = try visit.request()
             for _ in 0..<1000 { try visit.talk.send("HTTP/1.1 102 Processing\r\n\r\n") }
             _ = try visit.request()
@@ -376,8 +376,8 @@ struct ForwardingTests {
     @Test(
         "upstream connections are used again, and not beyond what the upstream allows",
         arguments: [false, true])
-    func reuse(upstreamCloses: Bool) throws {
-        try with({ visit in
+    func reuse(upstreamCloses: Bool) async throws {
+        try await with({ visit in
             while try visit.request() != nil {
                 try visit.answer("ok", upstreamCloses ? "Connection: close\r\n" : "")
             }
@@ -391,8 +391,8 @@ struct ForwardingTests {
     }
 
     @Test("a client's Connection: close ends its connection and not the upstream's")
-    func clientClose() throws {
-        try with { rig, up in
+    func clientClose() async throws {
+        try await with { rig, up in
             for _ in 0..<3 {
                 let answer = try rig.exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
                 #expect(answer.contains("\r\nConnection: close\r\n") && answer.hasSuffix("\r\n\r\nup"))
@@ -403,8 +403,8 @@ struct ForwardingTests {
     }
 
     @Test("bytes behind a response answer nobody else")
-    func surplus() throws {
-        try with({ visit in
+    func surplus() async throws {
+        try await with({ visit in
             while try visit.request() != nil {
                 try visit.talk.send(
                     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"

@@ -4,7 +4,6 @@ import Glibc
 import Logging
 import Reactor
 import Settings
-import Synchronization
 import Telemetry
 import TestSupport
 import Testing
@@ -15,12 +14,12 @@ struct FrontTests {
     @Test(
         "over TLS 1.2 and 1.3 a request is answered, and ALPN agrees on http/1.1",
         arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
-    func tls(version: Int32) throws {
+    func tls(version: Int32) async throws {
         let certificate = try TestCertificate()
         let up = try TestUpstream("up") { visit in
             while let request = try visit.request() { try visit.answer(request.text + "!") }
         }
-        try ProxyRig.with([up], tls: certificate) { rig in
+        try await ProxyRig.with([up], tls: certificate) { rig in
             let peer = try TLSPeer(port: rig.port, .init(version: version, alpn: ["http/1.1"]))
             #expect(peer.alpn == "http/1.1")
             let client = Talk(peer)
@@ -34,7 +33,7 @@ struct FrontTests {
     }
 
     @Test("10 MiB pass both ways over TLS")
-    func tlsBulk() throws {
+    func tlsBulk() async throws {
         let certificate = try TestCertificate()
         let up = try TestUpstream("up") { visit in
             while let request = try visit.request() {
@@ -42,7 +41,7 @@ struct FrontTests {
                 try visit.talk.send(request.body)
             }
         }
-        try ProxyRig.with([up], tls: certificate) { rig in
+        try await ProxyRig.with([up], tls: certificate) { rig in
             let client = Talk(try TLSPeer(port: rig.port))
             let body = pattern(10 << 20)
             try client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \(body.count)\r\n\r\n")
@@ -52,13 +51,13 @@ struct FrontTests {
     }
 
     @Test("over TLS a truncated body does not end with close_notify")
-    func tlsTruncated() throws {
+    func tlsTruncated() async throws {
         let certificate = try TestCertificate()
         let up = try TestUpstream("up") { visit in
             _ = try visit.request()
             try visit.talk.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
         }
-        try ProxyRig.with([up], tls: certificate) { rig in
+        try await ProxyRig.with([up], tls: certificate) { rig in
             // An HTTP/1.0 client has nothing but the end of the stream to go by.
             let client = Talk(try TLSPeer(port: rig.port))
             try client.send("GET / HTTP/1.0\r\n\r\n")
@@ -81,9 +80,9 @@ struct FrontTests {
                 "https://example.org:8443/"
             ),
         ])
-    func redirect(request: String, location: String) throws {
+    func redirect(request: String, location: String) async throws {
         let up = try TestUpstream()
-        try ProxyRig.with([up], configure: { $0.redirectPort = 8443 }) { rig in
+        try await ProxyRig.with([up], configure: { $0.redirectPort = 8443 }) { rig in
             let client = try rig.client()
             try client.send(request)
             let response = try client.response()
@@ -94,19 +93,19 @@ struct FrontTests {
     }
 
     @Test("port 443 is not named in a redirect")
-    func redirectToStandardPort() throws {
-        try ProxyRig.with([], configure: { $0.redirectPort = 443 }) { rig in
+    func redirectToStandardPort() async throws {
+        try await ProxyRig.with([], configure: { $0.redirectPort = 443 }) { rig in
             let response = try rig.get("/x")
             #expect(response["Location"] == "https://h/x")
         }
     }
 
     @Test("a line of the access log says what was asked, answered, and by whom")
-    func accessLog() throws {
+    func accessLog() async throws {
         let up = try TestUpstream("up") { visit in
             while try visit.request() != nil { try visit.answer("hello") }
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client()
             try client.send(
                 "POST /path?token=secret HTTP/1.1\r\nHost: example.org\r\nUser-Agent: \"quoted\"\r\nX-Request-Id: r-1\r\n"
@@ -132,7 +131,7 @@ struct FrontTests {
     @Test(
         "every request has one line: refused ones, retried ones, timeouts, and aborted ones, each with its own words"
     )
-    func accessLogOfFailures() throws {
+    func accessLogOfFailures() async throws {
         let up = try TestUpstream("up") { visit in
             while let request = try visit.request() {
                 switch request.target {
@@ -142,7 +141,7 @@ struct FrontTests {
                 }
             }
         }
-        try ProxyRig.with(
+        try await ProxyRig.with(
             [up],
             configure: {
                 $0.headTimeoutMs = 200; $0.ejection.maxFails = 0
@@ -175,7 +174,7 @@ struct FrontTests {
     }
 
     @Test("a drain closes idle clients, answers what is in flight and says that the connection ends")
-    func drain() throws {
+    func drain() async throws {
         let gate = Gate()
         let up = try TestUpstream("up") { visit in
             while let request = try visit.request() {
@@ -183,7 +182,7 @@ struct FrontTests {
                 try visit.answer("ok")
             }
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let idle = try rig.client()
             try idle.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             _ = try idle.response()
@@ -207,7 +206,7 @@ struct FrontTests {
     }
 
     @Test("a drain does not cut off what a slow client has still to read")
-    func drainSlowReader() throws {
+    func drainSlowReader() async throws {
         let body = pattern(3 << 20)
         let up = try TestUpstream("up") { visit in
             _ = try visit.request()
@@ -215,7 +214,7 @@ struct FrontTests {
             try visit.talk.send(body)
             _ = try visit.request()
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client(receiveBufferBytes: 8192)
             try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             _ = try client.head()
@@ -232,9 +231,9 @@ struct FrontTests {
     }
 
     @Test("two loops answer hundreds of clients, and everything is counted")
-    func manyClients() throws {
+    func manyClients() async throws {
         let ups = try ["a", "b"].map { try TestUpstream($0) }
-        try ProxyRig.with(ups, loops: 2, configure: { $0.algorithm = .leastConnections }) { rig in
+        try await ProxyRig.with(ups, loops: 2, configure: { $0.algorithm = .leastConnections }) { rig in
             let outcomes = (0..<8).map { index in
                 let outcome = Outcome()
                 startThread {

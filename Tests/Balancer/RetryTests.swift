@@ -12,10 +12,10 @@ struct RetryTests {
     @Test(
         "a GET is tried once more, on another upstream, when the connection is cut before any byte of an answer"
     )
-    func getIsRetried() throws {
+    func getIsRetried() async throws {
         let bad = try TestUpstream("bad", Self.cut)
         let good = try TestUpstream("good")
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let response = try rig.get("/x")
             #expect(response.text == "good")
             #expect(
@@ -25,24 +25,24 @@ struct RetryTests {
     }
 
     @Test("a reset counts as a cut")
-    func resetIsRetried() throws {
+    func resetIsRetried() async throws {
         let bad = try TestUpstream("bad") { visit in
             _ = try visit.request()
             visit.peer.reset()
         }
         let good = try TestUpstream("good")
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let response = try rig.get()
             #expect(response.text == "good")
         }
     }
 
     @Test("once more means once: two cuts are a 502 with a problem document")
-    func onlyOnce() throws {
+    func onlyOnce() async throws {
         let one = try TestUpstream("one", Self.cut)
         let two = try TestUpstream("two", Self.cut)
         let three = try TestUpstream("three")
-        try ProxyRig.with([one, two, three]) { rig in
+        try await ProxyRig.with([one, two, three]) { rig in
             let response = try rig.get("/", "X-Request-Id: r1\r\n")
             #expect(response.status == 502)
             #expect(response["Content-Type"] == "application/problem+json")
@@ -54,11 +54,11 @@ struct RetryTests {
     }
 
     @Test("with one upstream, the second try goes there again")
-    func sameUpstream() throws {
+    func sameUpstream() async throws {
         let up = try TestUpstream("up") { visit in
             if visit.index == 0 { _ = try visit.request() } else { try visit.serve() }
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let response = try rig.get()
             #expect(response.text == "up")
             #expect(up.requests.count == 2)
@@ -66,10 +66,10 @@ struct RetryTests {
     }
 
     @Test("a POST that was sent is not sent again: 502", arguments: ["POST", "PATCH", "BREW"])
-    func postIsNotRetried(method: String) throws {
+    func postIsNotRetried(method: String) async throws {
         let bad = try TestUpstream("bad", Self.cut)
         let good = try TestUpstream("good")
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let client = try rig.client()
             try client.send("\(method) / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi")
             let response = try client.response()
@@ -83,10 +83,10 @@ struct RetryTests {
     }
 
     @Test("a POST with an Idempotency-Key is sent again, body and all")
-    func keyedPostIsRetried() throws {
+    func keyedPostIsRetried() async throws {
         let bad = try TestUpstream("bad", Self.cut)
         let good = try TestUpstream("good")
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let client = try rig.client()
             try client.send(
                 "POST / HTTP/1.1\r\nHost: h\r\nIdempotency-Key: k\r\nContent-Length: 5\r\n\r\nhello")
@@ -97,10 +97,10 @@ struct RetryTests {
     }
 
     @Test("an Idempotency-Key that is for this hop only makes nothing idempotent")
-    func nominatedKey() throws {
+    func nominatedKey() async throws {
         let bad = try TestUpstream("bad", Self.cut)
         let good = try TestUpstream("good")
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let client = try rig.client()
             try client.send(
                 "POST / HTTP/1.1\r\nHost: h\r\nIdempotency-Key: k\r\nConnection: idempotency-key\r\n"
@@ -111,11 +111,11 @@ struct RetryTests {
     }
 
     @Test("a POST to an upstream that refuses connections goes to another: it was never sent")
-    func refusedIsRetried() throws {
+    func refusedIsRetried() async throws {
         let gone = try TestUpstream("gone")
         gone.stop()
         let good = try TestUpstream("good")
-        try ProxyRig.with([gone, good]) { rig in
+        try await ProxyRig.with([gone, good]) { rig in
             let client = try rig.client()
             // Longer than what is kept for a second try: nothing more is taken before a connection stands.
             let body = pattern(1 << 20)
@@ -128,10 +128,10 @@ struct RetryTests {
     }
 
     @Test("when all upstreams refuse connections, the answer is 502")
-    func allRefuse() throws {
+    func allRefuse() async throws {
         let gone = try TestUpstream("gone")
         gone.stop()
-        try ProxyRig.with([gone], configure: { $0.ejection.maxFails = 0 }) { rig in
+        try await ProxyRig.with([gone], configure: { $0.ejection.maxFails = 0 }) { rig in
             let response = try rig.get()
             #expect(response.status == 502)
             #expect(rig.proxyMetrics.connectFailures.value == 4, "the first time and three more")
@@ -139,13 +139,13 @@ struct RetryTests {
     }
 
     @Test("a body that still streams is sent again from its beginning", arguments: [false, true])
-    func streamingBody(chunked: Bool) throws {
+    func streamingBody(chunked: Bool) async throws {
         let bad = try TestUpstream("bad") { visit in
             _ = try visit.talk.head()
             _ = try visit.talk.bytes(5)
         }
         let good = try TestUpstream("good")
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let client = try rig.client()
             let framing = chunked ? "Transfer-Encoding: chunked" : "Content-Length: 10"
             try client.send("PUT / HTTP/1.1\r\nHost: h\r\n\(framing)\r\n\r\n")
@@ -158,13 +158,13 @@ struct RetryTests {
     }
 
     @Test("a body too long to be kept is not sent again: 502")
-    func longBody() throws {
+    func longBody() async throws {
         let bad = try TestUpstream("bad") { visit in
             _ = try visit.talk.head()
             _ = try visit.talk.bytes(500_000)
         }
         let good = try TestUpstream("good")
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let client = try rig.client()
             try client.send("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
             try client.send(pattern(500_000))
@@ -174,7 +174,7 @@ struct RetryTests {
     }
 
     @Test("100 Continue reaches the client once, though two upstreams have said it")
-    func continueOnce() throws {
+    func continueOnce() async throws {
         let bad = try TestUpstream("bad") { visit in
             _ = try visit.talk.head()
             try visit.talk.send("HTTP/1.1 100 Continue\r\n\r\n")
@@ -185,7 +185,7 @@ struct RetryTests {
             try visit.talk.send("HTTP/1.1 100 Continue\r\n\r\n")
             try visit.answer(String(decoding: try visit.talk.bytes(5), as: UTF8.self))
         }
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let client = try rig.client()
             try client.send("PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
             #expect(try client.response().status == 100)
@@ -198,14 +198,14 @@ struct RetryTests {
     }
 
     @Test("a POST does not go out on a pooled connection that the upstream has closed")
-    func staleConnection() throws {
+    func staleConnection() async throws {
         let up = try TestUpstream("up") { visit in
             _ = try visit.request()
             try visit.answer("first")
             // Closed at once after the first answer, without a word in the head.
             if visit.index > 0 { try visit.serve() }
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             #expect(try rig.get().text == "first")
             let client = try rig.client()
             try client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi")
@@ -216,13 +216,13 @@ struct RetryTests {
     }
 
     @Test("a connection that was idle and is cut says nothing about the upstream's health")
-    func staleIsNoFailure() throws {
+    func staleIsNoFailure() async throws {
         let up = try TestUpstream("up") { visit in
             _ = try visit.request()
             try visit.answer("ok")
             _ = try visit.request()
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client()
             for _ in 0..<6 {
                 try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -234,13 +234,13 @@ struct RetryTests {
     }
 
     @Test("with half a response head there is no second try: 502")
-    func halfHead() throws {
+    func halfHead() async throws {
         let bad = try TestUpstream("bad") { visit in
             _ = try visit.request()
             try visit.talk.send("HTTP/1.1 200 OK\r\nContent-Le")
         }
         let good = try TestUpstream("good")
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let response = try rig.get()
             #expect(response.status == 502)
             #expect(good.visits.isEmpty)
@@ -257,13 +257,13 @@ struct RetryTests {
     ]
 
     @Test("after the first byte of a response the client's connection is cut instead", arguments: truncated)
-    func noRetryAfterResponse(response: String) throws {
+    func noRetryAfterResponse(response: String) async throws {
         let bad = try TestUpstream("bad") { visit in
             _ = try visit.request()
             try visit.talk.send(response)
         }
         let good = try TestUpstream("good")
-        try ProxyRig.with([bad, good]) { rig in
+        try await ProxyRig.with([bad, good]) { rig in
             let client = try rig.client()
             try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             #expect(try client.head()?.hasPrefix("HTTP/1.1 200 OK\r\n") == true)
@@ -279,12 +279,12 @@ struct RetryTests {
     @Test(
         "to a client that learns the end by the end, a truncated body ends with a reset",
         arguments: truncated[1...])
-    func truncatedForHTTP10(response: String) throws {
+    func truncatedForHTTP10(response: String) async throws {
         let bad = try TestUpstream("bad") { visit in
             _ = try visit.request()
             try visit.talk.send(response)
         }
-        try ProxyRig.with([bad]) { rig in
+        try await ProxyRig.with([bad]) { rig in
             let client = try rig.client()
             try client.send("GET / HTTP/1.0\r\n\r\n")
             #expect(throws: TestFailure.self) { try client.toEnd() }
@@ -292,7 +292,7 @@ struct RetryTests {
     }
 
     @Test("a response that ends with a reset of its connection does not look complete")
-    func closeDelimitedReset() throws {
+    func closeDelimitedReset() async throws {
         let bad = try TestUpstream("bad") { visit in
             _ = try visit.request()
             try visit.talk.send("HTTP/1.1 200 OK\r\n\r\nhello")
@@ -300,7 +300,7 @@ struct RetryTests {
             usleep(20_000)
             visit.peer.reset()
         }
-        try ProxyRig.with([bad]) { rig in
+        try await ProxyRig.with([bad]) { rig in
             let client = try rig.client()
             try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             _ = try client.head()
@@ -310,9 +310,9 @@ struct RetryTests {
     }
 
     @Test("when the budget is used up, a request is tried once only")
-    func budget() throws {
+    func budget() async throws {
         let bad = try TestUpstream("bad", Self.cut)
-        try ProxyRig.with([bad], configure: { $0.ejection.maxFails = 0 }) { rig in
+        try await ProxyRig.with([bad], configure: { $0.ejection.maxFails = 0 }) { rig in
             let client = try rig.client()
             for _ in 0..<1400 {
                 try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -328,7 +328,7 @@ struct RetryTests {
     @Test(
         "the answer to a refused upload arrives, though the upstream closed without reading it",
         arguments: [false, true])
-    func earlyAnswer(reset: Bool) throws {
+    func earlyAnswer(reset: Bool) async throws {
         let up = try TestUpstream("up") { visit in
             guard try visit.talk.head() != nil else { return }
             try visit.talk.send(
@@ -340,7 +340,7 @@ struct RetryTests {
                 _ = try visit.talk.toEnd()
             }
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             for _ in 0..<5 {
                 let client = try rig.client()
                 let body = pattern(8 << 20)

@@ -87,9 +87,9 @@ struct SmugglingTests {
     ]
 
     @Test("is refused, and nothing reaches the upstream", arguments: refused.indices)
-    func refusedHead(index: Int) throws {
+    func refusedHead(index: Int) async throws {
         let up = try TestUpstream()
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let answer = try rig.exchange(Self.refused[index])
             let statuses = ["400", "405", "417", "431", "505"]
             #expect(statuses.contains { answer.hasPrefix("HTTP/1.1 \($0) ") }, "\(answer)")
@@ -103,10 +103,10 @@ struct SmugglingTests {
     @Test(
         "behind an honest request it is refused as well, and the honest one is answered",
         arguments: refused.indices)
-    func refusedBehind(index: Int) throws {
+    func refusedBehind(index: Int) async throws {
         // An empty line before a request is ignored once: here the one in the payload is the second.
         let up = try TestUpstream()
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let answer = try rig.exchange("GET /honest HTTP/1.1\r\nHost: h\r\n\r\n" + Self.refused[index])
             #expect(answer.hasPrefix("HTTP/1.1 200 OK\r\n"))
             #expect(answer.components("\"request_id\"").count == 2)
@@ -135,9 +135,9 @@ struct SmugglingTests {
     @Test(
         "a broken chunk ends the request, and the upstream never has it whole",
         arguments: brokenChunks.indices)
-    func brokenChunk(index: Int) throws {
+    func brokenChunk(index: Int) async throws {
         let up = try TestUpstream()
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let answer = try rig.exchange(
                 "POST /bad HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
                     + Self.brokenChunks[index]
@@ -186,10 +186,10 @@ struct SmugglingTests {
     ]
 
     @Test("unusual requests that are right pass, each as what it is", arguments: accepted.indices)
-    func acceptedRequests(index: Int) throws {
+    func acceptedRequests(index: Int) async throws {
         let (sent, targets) = Self.accepted[index]
         let up = try TestUpstream()
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client()
             try client.send(sent + "GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
             let answer = String(decoding: try client.toEnd(), as: UTF8.self)
@@ -209,10 +209,10 @@ struct SmugglingTests {
     ]
 
     @Test("a head larger than allowed is refused by name", arguments: tooLarge.indices)
-    func limits(index: Int) throws {
+    func limits(index: Int) async throws {
         let (request, status) = Self.tooLarge[index]
         let up = try TestUpstream()
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let answer = try rig.exchange(request)
             #expect(answer.hasPrefix("HTTP/1.1 \(status) "))
             #expect(up.visits.isEmpty)
@@ -236,14 +236,14 @@ struct SmugglingTests {
     @Test(
         "a response that is not HTTP is a 502, and its connection is not used again",
         arguments: brokenResponses.indices)
-    func brokenResponse(index: Int) throws {
+    func brokenResponse(index: Int) async throws {
         let up = try TestUpstream("up") { visit in
             if visit.index > 0 { return try visit.serve() }
             _ = try visit.request()
             try visit.talk.send(Self.brokenResponses[index])
             _ = try visit.request()
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client()
             try client.send("GET /bad HTTP/1.1\r\nHost: h\r\n\r\n")
             if Self.brokenResponses[index] == "hello" {

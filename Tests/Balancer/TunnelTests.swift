@@ -33,9 +33,9 @@ struct TunnelTests {
     }
 
     @Test("after 101 bytes pass both ways, and each direction ends on its own")
-    func echo() throws {
+    func echo() async throws {
         let up = try TestUpstream("up", Self.echo)
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try open(rig, "sent ahead")
             #expect(up.requests[0]["Upgrade"] == "websocket" && up.requests[0]["Connection"] == "upgrade")
             #expect(try client.bytes(10) == Array("sent ahead".utf8))
@@ -49,9 +49,9 @@ struct TunnelTests {
     }
 
     @Test("8 MiB pass each way at once, and the ends arrive behind them")
-    func bulk() throws {
+    func bulk() async throws {
         let up = try TestUpstream("up", Self.echo)
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try open(rig)
             let sent = pattern(8 << 20)
             let received = try concurrently(
@@ -64,7 +64,7 @@ struct TunnelTests {
     }
 
     @Test("an upstream that ends first is heard to the end, and the client may still speak")
-    func upstreamEndsFirst() throws {
+    func upstreamEndsFirst() async throws {
         let up = try TestUpstream("up") { visit in
             _ = try visit.request()
             try visit.talk.send(Self.switching + "last words")
@@ -72,7 +72,7 @@ struct TunnelTests {
             let rest = try visit.talk.toEnd()
             visit.upstream.noteText(String(decoding: rest, as: UTF8.self))
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try open(rig)
             #expect(try client.toEnd() == Array("last words".utf8))
             try client.send("and mine")
@@ -84,7 +84,7 @@ struct TunnelTests {
     }
 
     @Test("a reset on one side is a reset on the other", arguments: [false, true])
-    func reset(byClient: Bool) throws {
+    func reset(byClient: Bool) async throws {
         let up = try TestUpstream("up") { visit in
             _ = try visit.request()
             try visit.talk.send(Self.switching)
@@ -95,7 +95,7 @@ struct TunnelTests {
                 visit.peer.reset()
             }
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try open(rig)
             try client.send("x")
             if byClient {
@@ -110,9 +110,9 @@ struct TunnelTests {
 
     @Test(
         "only WebSocket is asked for upstream", arguments: ["h2c", "h2c, websocket", "TLS/1.0", "HTTP/2.0"])
-    func otherProtocols(name: String) throws {
+    func otherProtocols(name: String) async throws {
         let up = try TestUpstream()
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let response = try rig.get(
                 "/",
                 "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: \(name)\r\nHTTP2-Settings: AAMAAABkAAQ\r\n")
@@ -123,13 +123,13 @@ struct TunnelTests {
     }
 
     @Test("101 to who asked for nothing, or before the request is whole, is a 502")
-    func unaskedSwitch() throws {
+    func unaskedSwitch() async throws {
         let up = try TestUpstream("up") { visit in
             _ = try visit.talk.head()
             try visit.talk.send(Self.switching)
             _ = try visit.talk.toEnd()
         }
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             #expect(try rig.get().status == 502)
             let client = try rig.client()
             try client.send(
@@ -140,9 +140,9 @@ struct TunnelTests {
     }
 
     @Test("an upgrade that the upstream declines is an ordinary exchange")
-    func declined() throws {
+    func declined() async throws {
         let up = try TestUpstream()
-        try ProxyRig.with([up]) { rig in
+        try await ProxyRig.with([up]) { rig in
             let client = try rig.client()
             for _ in 0..<2 {
                 try client.send(Self.request)
@@ -153,9 +153,9 @@ struct TunnelTests {
     }
 
     @Test("a tunnel in which nothing moves ends after its time")
-    func timeout() throws {
+    func timeout() async throws {
         let up = try TestUpstream("up", Self.echo)
-        try ProxyRig.with([up], configure: { $0.tunnelTimeoutMs = 100 }) { rig in
+        try await ProxyRig.with([up], configure: { $0.tunnelTimeoutMs = 100 }) { rig in
             let client = try open(rig)
             _ = try? client.toEnd()
             try eventuallyBlocking("the tunnel is over") { rig.inFlight == 0 }

@@ -1,7 +1,6 @@
 import Balancer
 import Logging
 import Reactor
-import Synchronization
 import TestSupport
 import Testing
 
@@ -83,9 +82,9 @@ struct UpstreamTableTests {
     }
 
     @Test("the proxies get each new list")
-    func proxies() throws {
+    func proxies() async throws {
         let up = try TestUpstream("up")
-        try ProxyRig.with([]) { rig in
+        try await ProxyRig.with([]) { rig in
             let table = UpstreamTable(
                 loop: rig.group.loops[0], proxies: rig.proxies,
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })

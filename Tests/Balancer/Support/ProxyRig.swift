@@ -30,9 +30,9 @@ final class ProxyRig: Sendable {
     private let directory: TestDirectory
     private let sink: LogSink
     private let logDescriptor: Int32
-    private let ports = Mutex<[Int]>([])
-    private let listeners = Mutex<[Listener]>([])
-    private let accepted = Mutex<[WeakConnection]>([])
+    private let ports = Locked<[Int]>([])
+    private let listeners = Locked<[Listener]>([])
+    private let accepted = Locked<[WeakConnection]>([])
 
     private struct WeakConnection: @unchecked Sendable {
         // Only compared with nil, after the loops have ended.
@@ -98,20 +98,22 @@ final class ProxyRig: Sendable {
         }
     }
 
-    /// Runs `body` with a proxy in front of `upstreams`, then checks that all has come to rest.
+    /// Runs `body`, which may block, with a proxy in front of `upstreams`; then checks that all has come to
+    /// rest.
     static func with(
         _ upstreams: [TestUpstream], backends: [Backend]? = nil, loops: Int = 1, tls: TestCertificate? = nil,
-        configure: (inout ProxySettings) -> Void = { _ in }, _ body: (ProxyRig) throws -> Void
-    ) throws {
-        let rig = try ProxyRig(
-            backends ?? upstreams.map { Backend(port: $0.port) }, loops: loops, tls: tls, configure: configure
-        )
-        defer {
-            for upstream in upstreams { upstream.stop() }
-            rig.end()
+        configure: @escaping @Sendable (inout ProxySettings) -> Void = { _ in },
+        _ body: @escaping @Sendable (ProxyRig) throws -> Void
+    ) async throws {
+        try await Workers.shared.run {
+            defer { for upstream in upstreams { upstream.stop() } }
+            let rig = try ProxyRig(
+                backends ?? upstreams.map { Backend(port: $0.port) }, loops: loops, tls: tls,
+                configure: configure)
+            defer { rig.end() }
+            try body(rig)
+            try rig.comeToRest()
         }
-        try body(rig)
-        try rig.comeToRest()
     }
 
     private func comeToRest() throws {
@@ -186,8 +188,7 @@ final class ProxyRig: Sendable {
 @discardableResult
 func onLoop<T: Sendable>(_ loop: EventLoop, _ body: @escaping @Sendable () throws -> T) throws -> T {
     let done = DispatchSemaphore(value: 0)
-    let box = Mutex<Result<T, any Error>?>(nil)
-    let shared = Shared(box)
+    let shared = Shared<T>()
     loop.submit {
         let result = Result { try body() }
         shared.value.withLock { $0 = result }
@@ -200,14 +201,13 @@ func onLoop<T: Sendable>(_ loop: EventLoop, _ body: @escaping @Sendable () throw
 }
 
 private final class Shared<T: Sendable>: Sendable {
-    let value: Mutex<Result<T, any Error>?>
-    init(_ value: consuming Mutex<Result<T, any Error>?>) { self.value = value }
+    let value = Locked<Result<T, any Error>?>(nil)
 }
 
 /// What a thread came to.
 final class Outcome: Sendable {
     private let done = DispatchSemaphore(value: 0)
-    private let result = Mutex<Result<Void, any Error>?>(nil)
+    private let result = Locked<Result<Void, any Error>?>(nil)
 
     func set(_ value: Result<Void, any Error>) {
         result.withLock { $0 = value }
@@ -246,7 +246,7 @@ extension ProxyRig {
 
 /// Raised once, seen from any thread.
 final class SharedFlag: Sendable {
-    private let flag = Mutex(false)
+    private let flag = Locked(false)
     func raise() { flag.withLock { $0 = true } }
     var isRaised: Bool { flag.withLock { $0 } }
 }

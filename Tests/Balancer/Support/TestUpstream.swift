@@ -1,4 +1,4 @@
-import Synchronization
+import Reactor
 import TestSupport
 
 /// A server behind the proxy: blocking sockets, a thread per connection, and a script that says what it does
@@ -48,7 +48,7 @@ final class TestUpstream: Sendable {
     let name: String
     let port: Int
     private let listener: PeerListener
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     /// - Parameter script: run for each connection on a thread of its own; the connection ends with it. What
     ///   it throws (a connection cut, most often) ends it, too.
