@@ -4,7 +4,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Channel: closing")
+@Suite("Channel: closing", .serialized)
 struct ClosingTests {
     @Test(
         "either side may end its stream first, and the other still gets its bytes through",
@@ -51,7 +51,7 @@ struct ClosingTests {
         } _: { rig, server, wire in
             // With TLS this includes close_notify: anything else than an orderly end throws.
             #expect(try await wire.receiveToEnd() == bytes)
-            try await rig.eventually("it closes") { server.scripts[0].log == ["connect", "drain", "close"] }
+            try await rig.eventually("it closes") { server.scripts[0].log.last == "close" }
         }
     }
 

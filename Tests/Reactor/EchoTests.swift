@@ -4,7 +4,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Channel: echo")
+@Suite("Channel: echo", .serialized)
 struct EchoTests {
     @Test("a plain connection carries bytes there and back")
     func plain() async throws {

@@ -4,7 +4,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Listener")
+@Suite("Listener", .serialized)
 struct ListenerTests {
     @Test("500 connections that come at once are all accepted")
     func burst() async throws {

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// What the kernel says once must not be forgotten.
-@Suite("Channel: reading")
+@Suite("Channel: reading", .serialized)
 struct ReadingTests {
     @Test("what arrives while reading is paused is read when it goes on", arguments: [false, true])
     func paused(overTLS: Bool) async throws {
@@ -99,7 +99,7 @@ struct ReadingTests {
             channel.inboundLimitBytes = 10_000
             script.onRead = { [unowned script] in script.largest = max(script.largest, $0.inbound.count) }
         } _: { rig, server, wire in
-            let bytes = pattern(8 << 20)
+            let bytes = pattern(2 << 20)
             async let sending: Void = onThread { try wire.send(bytes) }
             try await rig.eventually("reading has stopped") {
                 server.scripts.first.map { $0.largest >= 10_000 } ?? false

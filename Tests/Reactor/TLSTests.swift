@@ -4,7 +4,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("TLS")
+@Suite("TLS", .serialized)
 struct TLSTests {
     // MARK: What is agreed
 

@@ -5,7 +5,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Channel: writing")
+@Suite("Channel: writing", .serialized)
 struct WritingTests {
     @Test("small and large pieces leave in the order in which they were written", arguments: [false, true])
     func order(overTLS: Bool) async throws {
@@ -58,8 +58,7 @@ struct WritingTests {
             #expect(try await rig.run { _ in server.scripts[0].number < pieces })
             let received = try await wire.receiveToEnd()
             #expect(received.count == pieces * piece.count)
-            let all = (0..<pieces).flatMap { _ in piece }
-            #expect(received == all)
+            #expect(received == repeated(piece, pieces))
             let (largest, log) = try await rig.run { _ in (server.scripts[0].largest, server.scripts[0].log) }
             // The high watermark, the piece that went over it, and what TLS adds.
             #expect(largest <= 256 * 1024 + piece.count + 10_000)
@@ -90,7 +89,7 @@ struct WritingTests {
         try await Rig.with { rig in
             let certificate = try TestCertificate()
             let server = try await rig.serve(tls: overTLS ? certificate.server : nil) { script, channel in
-                channel.writeStallLimitMs = 1_000
+                channel.writeStallLimitMs = 2_000
                 script.onConnect = { $0.write(bytes) }
             }
             let isOver = Shared()
@@ -244,7 +243,7 @@ struct WritingTests {
                 }
             }
             let peer = try Peer(port: server.port)
-            #expect(try await peer.receiveToEnd() == (0..<10).flatMap { _ in pattern(5_000) })
+            #expect(try await peer.receiveToEnd() == repeated(pattern(5_000), 10))
             try await rig.eventually("it closes") { server.scripts[0].closes == 1 }
         }
     }
@@ -272,6 +271,12 @@ struct WritingTests {
             isOver.add(1)
             try await reading
         }
+    }
+
+    private func repeated(_ piece: [UInt8], _ count: Int) -> [UInt8] {
+        var all: [UInt8] = []
+        for _ in 0..<count { all += piece }
+        return all
     }
 
     private func connect(_ server: Server, _ overTLS: Bool) async throws -> any Wire {

@@ -44,7 +44,7 @@ final class Rig: Sendable {
     /// Connects a channel to a blocking peer. The script is set up before anything happens.
     func connect(
         to address: SocketAddress, tls: TLSClientConfiguration? = nil, serverName: String = "localhost",
-        timeoutMs: Int = 10_000, on index: Int = 0,
+        timeoutMs: Int = 60_000, on index: Int = 0,
         _ setUp: @escaping @Sendable (Script, Channel) -> Void = { _, _ in }
     ) async throws -> Client {
         try await run(on: index) { loop in
@@ -60,7 +60,7 @@ final class Rig: Sendable {
 
     /// Waits until `condition` holds on the first loop.
     func eventually(_ claim: String, _ condition: @escaping @Sendable () -> Bool) async throws {
-        try await TestSupport.eventually(claim) { try await run { _ in condition() } }
+        try await TestSupport.eventually(within: 30, claim) { try await run { _ in condition() } }
     }
 
     /// Listens on a free port of 127.0.0.1. `script` is given each new connection, on the loop.
