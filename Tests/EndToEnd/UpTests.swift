@@ -19,7 +19,7 @@ import Testing
     private func up(nodes: Int = 2, environment: [String: String] = [:]) throws -> String {
         try TestProcess.run(
             TrivetExecutable.path,
-            ["up", "--detach", "--data", data, "--port", "\(port)", "--nodes", "\(nodes)", "--workers", "0"],
+            ["up", "--detach", "--data", data, "--port", "\(port)", "--nodes", "\(nodes)", "--workers", "1"],
             environment: environment, within: 120)
     }
 
@@ -73,7 +73,7 @@ import Testing
         let output = try up()
         defer { try? down() }
         #expect(output.contains("curl --cacert \(data)/tls/certificate.pem https://localhost:\(port)/health"))
-        for name in ["postgres", "redis", "api-1", "api-2", "balancer"] {
+        for name in ["postgres", "redis", "api-1", "api-2", "worker-1", "balancer"] {
             #expect(try processes()[name]?.state == "ready", "\(name)")
         }
         try request(
