@@ -18,7 +18,9 @@ package func blocking<T: Sendable>(_ body: @escaping @Sendable () async throws -
         sem_post(semaphore.pointer)
     }
     while sem_wait(done) != 0 {}
-    guard let result = box.value.withLock({ $0 }) else { preconditionFailure("the task posted before it had a result") }
+    guard let result = box.value.withLock({ $0 }) else {
+        preconditionFailure("the task posted before it had a result")
+    }
     return try result.get()
 }
 

@@ -9,7 +9,8 @@ package enum Lifecycle {
     /// - Parameter note: hears the name of each signal that was taken.
     /// - Throws: what `start` throws.
     package static func run(
-        signals: [Int32], note: @escaping @Sendable (String) -> Void, start: @escaping @Sendable () async throws -> Void,
+        signals: [Int32], note: @escaping @Sendable (String) -> Void,
+        start: @escaping @Sendable () async throws -> Void,
         stop: @escaping @Sendable () async -> Void
     ) throws {
         try blocking(start)
