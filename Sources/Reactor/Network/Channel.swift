@@ -217,7 +217,7 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
             // Unowned: `close` invalidates the timer, and a channel is not forgotten before.
             timer = loop.makeTimer { [unowned self] in
                 if forgivesStall() { return }
-                close(state == .lingering ? nil : IOError(.timeout, timerReason))
+                close(state == .lingering ? nil : sendError ?? IOError(.timeout, timerReason))
             }
         }
         timer?.arm(afterNs: UInt64(max(0, afterMs)) * 1_000_000)
