@@ -131,7 +131,7 @@ let package = Package(
                 "Balancer", "Bytes", "HTTPWire", "Reactor", "Settings", "Telemetry", "COpenSSL",
                 "TestSupport", logging,
             ]),
-        tests("EndToEnd", ["TestSupport"]),
+        tests("EndToEnd", ["TestSupport", "Bytes"]),
         tests("House", []),
     ]
 )
