@@ -88,9 +88,11 @@ extension EndToEnd {
                 try eventuallyBlocking(within: 10, "the balancer accepts no more connections") {
                     !accepts(port: stack.balancer.port)
                 }
-                let report = try load.finish("balancer stopped")
+                load.run.mark("balancer: no longer listens")
                 #expect(try upload.finish().hasPrefix("HTTP/1.1 201 "))
                 #expect(try stack.balancer.ending(within: 30) == .exited(0))
+                load.run.mark("balancer: exited 0")
+                let report = try load.finish("balancer stopped")
                 // Whoever finds the door closed has sent nothing.
                 let reached = report.failures.filter { record in
                     guard case .failed(let why) = record.fate else { return true }

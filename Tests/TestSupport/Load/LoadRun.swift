@@ -76,14 +76,16 @@ package final class LoadRun: Sendable {
             let isAlone = plan.newConnectionEvery > 0 && index % plan.newConnectionEvery == 0
             if isAlone {
                 var own: LoadConnection?
-                perform(index, dueNs, on: &own)
+                perform(index, dueNs, on: &own, isAlone: true)
             } else {
-                perform(index, dueNs, on: &kept)
+                perform(index, dueNs, on: &kept, isAlone: false)
             }
         }
     }
 
-    private func perform(_ index: Int, _ dueNs: UInt64, on connection: inout LoadConnection?) {
+    private func perform(
+        _ index: Int, _ dueNs: UInt64, on connection: inout LoadConnection?, isAlone: Bool
+    ) {
         let request = plan.request(index)
         let startedNs = elapsedNs
         let deadlineNs = monotonicNs() + UInt64(plan.timeoutMs) * 1_000_000
@@ -94,6 +96,10 @@ package final class LoadRun: Sendable {
             connection = usable
             isFirst = usable.requestCount == 0
             let response = try usable.send(request, deadlineNs: deadlineNs)
+            if !response.keepsAlive {
+                connection = nil
+                if !isAlone { state.withLock { $0.reconnects.afterClose += 1 } }
+            }
             let complaint = request.complaint(response)
             fate = complaint.map { .wrong(status: response.status, $0) } ?? .ok(status: response.status)
         } catch {
