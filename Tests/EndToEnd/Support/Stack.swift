@@ -45,7 +45,7 @@ final class Stack: Sendable {
         }
         apis = try (1...3).map { try node("api-\($0)", "api") }
         // Receivers of webhooks are on this machine here.
-        let forWorkers = ["WEBHOOK_ALLOW_PRIVATE": "on"]
+        let forWorkers = ["WEBHOOK_ALLOW_PRIVATE": "true"]
         worker = try node("worker-1", "worker", forWorkers)
         secondWorker = try node("worker-2", "worker", forWorkers)
         let forBalancer = [
