@@ -30,8 +30,8 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
     /// Begins to watch.
     /// - Parameters:
     ///   - observerID: the balancer's own node id, with which it acknowledges.
-    ///   - onChange: called on the loop when a node came, went, or changed its state, address, group or
-    ///     drain.
+    ///   - onChange: called on the loop when a node came, went, started anew, or changed its state, address,
+    ///     group or drain.
     package init(
         cluster: String, observerID: String, redis: RedisClient, logger: Logger,
         onChange: @escaping ([ClusterMember]) -> Void
@@ -173,7 +173,7 @@ extension ClusterMember {
         let state = record.state.rawValue + (isMissing ? ", missing" : "")
         return [
             record.id, record.mode, record.address, record.group, record.version, state,
-            "\(record.drainEpoch)",
+            "\(record.startedMs)", "\(record.drainEpoch)",
         ]
     }
 }

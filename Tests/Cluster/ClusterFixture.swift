@@ -72,11 +72,12 @@ final class ClusterFixture: LoopBound, @unchecked Sendable {
     }
 
     /// A balancer's view; it acknowledges each drain that it hears of when told to.
-    func view(_ id: String, acknowledges: Bool = true) throws -> ClusterView {
+    func view(_ id: String, acknowledges: Bool = true, log: ChangeLog? = nil) throws -> ClusterView {
         final class Box { var view: ClusterView? }
         let box = Box()
         let view = ClusterView(cluster: cluster, observerID: id, redis: try client(), logger: Self.logger) {
             members in
+            log?.startedMs += members.map(\.record.startedMs)
             guard acknowledges else { return }
             for member in members where member.record.state == .draining {
                 box.view?.acknowledge(member.record.id)
@@ -93,4 +94,9 @@ final class ClusterFixture: LoopBound, @unchecked Sendable {
 extension ClusterView {
     var ids: [String] { members.map(\.record.id) }
     func member(_ id: String) -> ClusterMember? { members.first { $0.record.id == id } }
+}
+
+/// When the processes began that a view told its owner of. Used on one loop.
+final class ChangeLog {
+    var startedMs: [Int] = []
 }

@@ -22,6 +22,19 @@ struct ClusterViewTests {
         }
     }
 
+    @Test("a process that takes the place of a dead one, under its id and address, is a change")
+    func startedAnew() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            _ = try await fixture.node("api-1", startedMs: 1)
+            let log = ChangeLog()
+            let view = try fixture.view("balancer", log: log)
+            try await eventually(within: 1, "the first process is seen") { log.startedMs == [1] }
+            _ = try await fixture.node("api-1", startedMs: 2)
+            try await eventually(within: 1, "the second one is told of") { log.startedMs == [1, 2] }
+            #expect(view.ids == ["api-1"])
+        }
+    }
+
     @Test("while Redis is away, and when it comes back empty, the last known nodes stay")
     func survivesRedis() async throws {
         let redis = try TestRedis()

@@ -17,7 +17,7 @@ extension EndToEnd {
             let run = try LoadRun(plan)
             try during(run)
             try eventuallyBlocking(within: 20, "\(requests) requests") {
-                run.okCount + run.failedCount >= requests
+                run.endedCount >= requests
             }
             return try run.finish()
         }

@@ -74,13 +74,16 @@ struct SessionStore: Sendable {
         return session
     }
 
-    /// A read may be sent again: once, when its connection broke.
+    /// A read may be sent again: once, when its connection broke, within the time that one command has.
     private func read(_ key: String) async throws(RedisError) -> RedisReply {
+        let beganNs = redis.loop.nowNs
         do throws(RedisError) {
             return try await redis.send("HGETALL", key)
         } catch {
-            guard case .connectionLost = error else { throw error }
-            return try await redis.send("HGETALL", key)
+            let leftMs =
+                redis.configuration.commandTimeoutMs - Int((redis.loop.nowNs &- beganNs) / 1_000_000)
+            guard case .connectionLost = error, leftMs > 0 else { throw error }
+            return try await redis.send(RedisCommand("HGETALL", key), timeoutMs: leftMs)
         }
     }
 

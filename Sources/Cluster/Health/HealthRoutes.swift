@@ -63,8 +63,26 @@ package struct HealthRoutes: Sendable {
         }
     }
 
+    /// What all loops say together: a request may meet any of them.
+    private func report() async -> ReadinessProbe.Report {
+        await withTaskGroup(of: ReadinessProbe.Report.self) { group in
+            for view in views {
+                let probe = view.readiness
+                group.addTask {
+                    (try? await probe.loop.perform { await probe.report() }) ?? ReadinessProbe.Report()
+                }
+            }
+            var all = ReadinessProbe.Report(redis: true, postgres: true)
+            for await one in group {
+                all.redis = all.redis && one.redis
+                all.postgres = all.postgres && one.postgres
+            }
+            return all
+        }
+    }
+
     private func readiness(_ request: Request) async -> Response {
-        let report = await views[request.loop.index].readiness.report()
+        let report = await report()
         let isReady = report.isReady && status.isMigrated && !status.isDraining
         let postgres = report.postgres ? status.isMigrated ? "ok" : "not migrated" : "unavailable"
         var response = Response.json(isReady ? .ok : .serviceUnavailable) { json in
