@@ -72,3 +72,7 @@ int trivet_epoll_remove(int epoll, int fd) { return epoll_ctl(epoll, EPOLL_CTL_D
 static __thread void *current_loop;
 void *trivet_current_loop(void) { return current_loop; }
 void trivet_set_current_loop(void *loop) { current_loop = loop; }
+
+int trivet_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
+    return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}

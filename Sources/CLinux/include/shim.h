@@ -1,6 +1,7 @@
 // The Linux calls and macros that Swift's Glibc module does not export.
 #pragma once
 #include <stddef.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -55,3 +56,6 @@ struct trivet_spawn_request {
     int parent_death_signal;     // what the child gets when the thread that started it ends, or 0
 };
 pid_t trivet_spawn(const struct trivet_spawn_request *request);  // the child's pid, or -1 with errno (execve's included)
+
+// The child of posix_spawn starts with no descriptor from `first` on.
+int trivet_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
