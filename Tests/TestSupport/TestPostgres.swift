@@ -66,7 +66,7 @@ package final class TestPostgres: Sendable {
         var words = ["-D", directory.file("data"), "-p", "\(port)", "-k", directory.path]
         for setting in [
             "listen_addresses=127.0.0.1", "fsync=off", "full_page_writes=off",
-            "shared_buffers=16MB", "max_connections=60", "log_min_messages=fatal", "autovacuum=off",
+            "shared_buffers=16MB", "max_connections=300", "log_min_messages=fatal", "autovacuum=off",
         ] {
             words += ["-c", setting]
         }
