@@ -1,7 +1,6 @@
 import API
 import Reactor
 import Settings
-import Synchronization
 import TestSupport
 
 /// Api nodes in this process, on real stores of their own.

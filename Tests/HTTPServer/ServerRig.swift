@@ -1,7 +1,6 @@
 import HTTPServer
 import HTTPWire
 import Reactor
-import Synchronization
 import TestSupport
 import Testing
 
@@ -23,7 +22,7 @@ final class Recorder: HTTPServerObserver {
         var closed = 0
         var events: [String] = []
     }
-    private let notes = Mutex(Notes())
+    private let notes = Locked(Notes())
     var all: Notes { notes.withLock { $0 } }
 
     func note(_ event: String) { notes.withLock { $0.events.append(event) } }

@@ -64,6 +64,15 @@ import Testing
         }
     }
 
+    @Test("no lock is a `Mutex`, whose protection ThreadSanitizer does not see on Linux: `Locked` is")
+    func noMutex() throws {
+        for file in try Self.swiftFiles() {
+            for (index, line) in file.lines.enumerated() {
+                #expect(!line.contains(/\bMutex[<(]/), "\(file.path):\(index + 1): \(line)")
+            }
+        }
+    }
+
     @Test("nothing is left for later in a comment: open points are issues")
     func noMarks() throws {
         let marks = ["TO" + "DO", "FIX" + "ME", "XX" + "X:"]

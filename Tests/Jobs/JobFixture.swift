@@ -26,7 +26,7 @@ struct JobFixture {
         defer { group.shutdown() }
         let loop = group.loops[0]
         let configuration = RedisConfiguration(url: try RedisURL(parsing: url))
-        let result = Mutex<Result<Void, any Error>>(.success(()))
+        let result = Locked<Result<Void, any Error>>(.success(()))
         await loop.spawn {
             let client = RedisClient(configuration, loop: loop, logger: testLogger)
             let queue = makeQueue(client, leaseMs: leaseMs)

@@ -2,7 +2,6 @@ import Jobs
 import Logging
 import Reactor
 import Redis
-import Synchronization
 import TestSupport
 import Testing
 
@@ -71,7 +70,7 @@ struct JobRepetitionTests {
         let group = try EventLoopGroup(count: 4)
         defer { group.shutdown() }
         let configuration = RedisConfiguration(url: try RedisURL(parsing: fixture.url))
-        let claimed = Mutex<[String]>([])
+        let claimed = Locked<[String]>([])
         let workers = (0..<16).map { number in
             let loop = group.loops[number % 4]
             return loop.spawn {
@@ -98,8 +97,8 @@ struct JobRepetitionTests {
     func wake() async throws {
         let fixture = try JobFixture()
         try await fixture.run { queue, client async throws in
-            let messages = Mutex(0)
-            let connected = Mutex(false)
+            let messages = Locked(0)
+            let connected = Locked(false)
             let subscriber = RedisSubscriber(
                 client.configuration, channels: [queue.keys.wakeChannel], loop: client.loop,
                 logger: testLogger

@@ -1,7 +1,6 @@
 import Logging
 import Reactor
 import Redis
-import Synchronization
 import TestSupport
 import Testing
 

@@ -1,6 +1,5 @@
 import Reactor
 import Redis
-import Synchronization
 import TestSupport
 import Testing
 
@@ -8,7 +7,7 @@ import Testing
 struct RedisSubscriberTests {
     /// What a subscriber heard, in words.
     private final class Heard: Sendable {
-        private let lines = Mutex<[String]>([])
+        private let lines = Locked<[String]>([])
         var all: [String] { lines.withLock { $0 } }
 
         func add(_ event: RedisSubscriptionEvent) {

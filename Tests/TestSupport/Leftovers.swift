@@ -1,5 +1,4 @@
 import Glibc
-import Synchronization
 
 /// What must not outlive the test process: children that still run and temporary directories.
 /// Both go at `exit`. When the process dies without it, the kernel signals the children (parent death signal)
@@ -11,7 +10,7 @@ enum Leftovers {
         var isRegistered = false
     }
 
-    private static let state = Mutex(State())
+    private static let state = Guarded(State())
     private static let sweep: Void = sweepDirectoriesOfTheDead()
 
     static func add(directory: String) {

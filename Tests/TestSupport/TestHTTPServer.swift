@@ -1,5 +1,3 @@
-import Synchronization
-
 /// A blocking HTTP/1.1 server, one thread a connection, that writes down what it is asked. It shares no code with
 /// what it tests.
 package final class TestHTTPServer: Sendable {
@@ -32,7 +30,7 @@ package final class TestHTTPServer: Sendable {
     }
 
     private let listener: PeerListener
-    private let state = Mutex(State())
+    private let state = Guarded(State())
     private let answer: @Sendable (Int, Request) -> Answer
 
     /// - Parameter answer: given the number of the request, from 0, and the request. On the connection's thread.

@@ -1,5 +1,4 @@
 import Glibc
-import Synchronization
 
 /// A throw-away PostgreSQL cluster on a free port and a Unix socket. It dies with the test process.
 /// Local connections are trusted; those over TCP need the password (`scram-sha-256`).
@@ -13,8 +12,8 @@ package final class TestPostgres: Sendable {
 
     package let port: Int
     private let directory: TestDirectory
-    private let process = Mutex<TestProcess?>(nil)
-    private let databaseCount = Mutex(0)
+    private let process = Guarded<TestProcess?>(nil)
+    private let databaseCount = Guarded(0)
 
     /// Makes the cluster, starts it and waits until it answers.
     package init() throws {

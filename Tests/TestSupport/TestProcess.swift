@@ -1,6 +1,5 @@
 import CLinux
 import Glibc
-import Synchronization
 
 /// A child process of a test, with its output in a file. It dies with the test process.
 package final class TestProcess: Sendable {
@@ -15,7 +14,7 @@ package final class TestProcess: Sendable {
     /// What ends it when nobody did before the test process ends.
     let lastSignal: Int32
     private let name: String
-    private let ending = Mutex<Ending?>(nil)
+    private let ending = Guarded<Ending?>(nil)
 
     /// Starts `executable` (looked up in PATH when it has no slash).
     /// - Parameters:

@@ -1,5 +1,4 @@
 import Glibc
-import Synchronization
 
 /// A throw-away Redis on a free port and a Unix socket, without persistence. It dies with the test process.
 package final class TestRedis: Sendable {
@@ -30,7 +29,7 @@ package final class TestRedis: Sendable {
     package let password: String?
     private let options: Options
     private let directory: TestDirectory
-    private let process = Mutex<TestProcess?>(nil)
+    private let process = Guarded<TestProcess?>(nil)
 
     /// Starts the server and waits until it answers.
     package init(_ options: Options = Options()) throws {

@@ -1,6 +1,6 @@
 import Bytes
 import Jobs
-import Synchronization
+import Reactor
 import TestSupport
 import Testing
 import Worker
@@ -10,7 +10,7 @@ struct BuiltInTaskTests {
     /// Answers each connection with the next of `answers`, and keeps what it was sent.
     private final class Receiver: Sendable {
         let listener: PeerListener
-        let requests = Mutex<[String]>([])
+        let requests = Locked<[String]>([])
 
         init(_ answers: [String]) throws {
             listener = try PeerListener()

@@ -6,7 +6,6 @@ import Postgres
 import Reactor
 import Redis
 import Settings
-import Synchronization
 import TestSupport
 import Worker
 

@@ -11,7 +11,7 @@ struct WorkerTests {
     @Test("jobs run as they come, no more at a time than allowed, each once")
     func concurrency() async throws {
         let fixture = try await WorkerFixture()
-        let state = Mutex((running: 0, most: 0, total: 0))
+        let state = Locked((running: 0, most: 0, total: 0))
         var tasks = TaskRegistry()
         tasks.add("count", timeoutMs: 10_000) { context in
             state.withLock {
@@ -85,7 +85,7 @@ struct WorkerTests {
     @Test("the job of a worker that crashed is run by another one within the lease and a second or two")
     func crash() async throws {
         let fixture = try await WorkerFixture()
-        let begun = Mutex<[String]>([])
+        let begun = Locked<[String]>([])
         func tasks(_ name: String, stuck: Bool) -> TaskRegistry {
             var tasks = TaskRegistry()
             tasks.add("work", timeoutMs: 60_000) { context in

@@ -1,5 +1,4 @@
 import Glibc
-import Synchronization
 import TestSupport
 
 /// One process of the stack. It keeps its name; it may be stopped, killed and started again, on the same port or another.
@@ -8,7 +7,7 @@ final class StackNode: Sendable {
     let mode: String
     private let environment: [String: String]
     private let directory: TestDirectory
-    private let state: Mutex<State>
+    private let state: Guarded<State>
 
     private struct State {
         var process: TestProcess?
@@ -23,7 +22,7 @@ final class StackNode: Sendable {
         self.mode = mode
         self.environment = environment
         self.directory = directory
-        state = Mutex(State(port: try freePort(), adminPort: try freePort()))
+        state = Guarded(State(port: try freePort(), adminPort: try freePort()))
     }
 
     /// Where it serves.

@@ -11,7 +11,7 @@ final class LoadEngine: Sendable {
     }
 
     let plan: LoadPlan
-    let state = Mutex(State())
+    let state = Guarded(State())
     private let startNs = monotonicNs() + 20_000_000
     private let next = Atomic(0)
     private let stopped = Atomic(false)
