@@ -25,6 +25,12 @@ final class Recorder: HTTPServerObserver {
     private let notes = Locked(Notes())
     var all: Notes { notes.withLock { $0 } }
 
+    /// The first `count` finished requests: a client may have its answer before the server notes the end.
+    func finished(_ count: Int) async throws -> [Finished] {
+        try await eventually("\(count) requests are finished") { all.finished.count >= count }
+        return all.finished
+    }
+
     func note(_ event: String) { notes.withLock { $0.events.append(event) } }
     func connectionDidOpen(loop: EventLoop) { notes.withLock { $0.opened += 1 } }
     func connectionDidClose(loop: EventLoop) { notes.withLock { $0.closed += 1 } }
