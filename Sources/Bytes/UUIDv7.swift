@@ -3,12 +3,15 @@ package struct UUIDv7: Equatable, Hashable, Sendable, CustomStringConvertible {
     private let high: UInt64
     private let low: UInt64
 
+    /// The 12 bits behind the milliseconds hold the fraction (§6.2, method 3): what one machine makes sorts to a quarter
+    /// of a microsecond.
     /// - Parameters:
-    ///   - unixMs: milliseconds since 1970.
-    ///   - random: 128 random bits, of which 74 are used.
-    package init(unixMs: UInt64, random: (UInt64, UInt64)) {
-        high = unixMs << 16 | 0x7000 | random.0 & 0x0FFF
-        low = 0x8000_0000_0000_0000 | random.1 >> 2
+    ///   - unixNs: nanoseconds since 1970.
+    ///   - random: 64 random bits, of which 62 are used.
+    package init(unixNs: UInt64, random: UInt64) {
+        let (ms, ns) = unixNs.quotientAndRemainder(dividingBy: 1_000_000)
+        high = ms << 16 | 0x7000 | (ns << 12) / 1_000_000
+        low = 0x8000_0000_0000_0000 | random >> 2
     }
 
     /// Reads the 36 character form of any version, in either case; nil for anything else.

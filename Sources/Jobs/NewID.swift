@@ -1,16 +1,15 @@
 import Bytes
 import Glibc
 
-/// Identifiers of what we make: UUIDs of version 7 (RFC 9562), random from the kernel.
+/// Identifiers of what we make: UUIDs of version 7 (RFC 9562), their random bits from the kernel.
 package enum NewID {
     /// A new one, as text.
     package static func make() -> String {
-        UUIDv7(unixMs: UInt64(unixMs()), random: (word(), word())).description
-    }
-
-    private static func word() -> UInt64 {
-        var generator = SystemRandomNumberGenerator()
-        return generator.next()
+        var random = SystemRandomNumberGenerator()
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        let unixNs = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        return UUIDv7(unixNs: unixNs, random: random.next()).description
     }
 }
 

@@ -131,12 +131,17 @@ final class Consumer: LoopBound, @unchecked Sendable {
 
     // MARK: Stopping
 
-    /// Claims nothing more, lets what runs end within `timeoutMs`, and hands back what is left.
-    func stop(timeoutMs: Int) async {
+    /// Claims nothing more.
+    func stopClaiming() {
         assertInLoop()
         isStopping = true
         subscriber?.close()
         subscriber = nil
+    }
+
+    /// Claims nothing more, lets what runs end within `timeoutMs`, and hands back what is left.
+    func stop(timeoutMs: Int) async {
+        stopClaiming()
         let deadlineNs = loop.nowNs &+ UInt64(timeoutMs) * 1_000_000
         while isClaiming || !running.isEmpty, loop.nowNs < deadlineNs { await loop.sleep(ns: 10_000_000) }
         heartbeat?.invalidate()

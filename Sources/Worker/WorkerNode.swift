@@ -146,6 +146,8 @@ package final class WorkerNode: LoopBound, @unchecked Sendable {
     /// Claims nothing more, lets jobs end within GRACEFUL_TIMEOUT, hands back the others, and leaves. On the control loop.
     package func stop() async {
         status.isDraining = true
+        // Who reads that it drains may rely on it.
+        for consumer in consumers { try? await consumer.loop.perform { consumer.stopClaiming() } }
         async let announced: Void? = registry?.setState(.draining)
         let timeoutMs = configuration.node.gracefulTimeoutMs
         await withTaskGroup(of: Void.self) { stopping in

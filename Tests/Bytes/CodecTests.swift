@@ -30,10 +30,11 @@ struct CodecTests {
 
     @Test("a UUIDv7 holds its time, version and variant, and reads back")
     func uuid() {
-        let uuid = UUIDv7(unixMs: 0x017F_22E2_79B0, random: (.max, .max))
+        let uuid = UUIDv7(unixNs: 0x017F_22E2_79B0 * 1_000_000 + 999_999, random: .max)
         #expect(uuid.description == "017f22e2-79b0-7fff-bfff-ffffffffffff")
         #expect(uuid.unixMs == 0x017F_22E2_79B0)
-        #expect(UUIDv7(unixMs: 1, random: (0, 0)).description == "00000000-0001-7000-8000-000000000000")
+        #expect(UUIDv7(unixNs: 1_000_000, random: 0).description == "00000000-0001-7000-8000-000000000000")
+        #expect(UUIDv7(unixNs: 1_000_300, random: 0).description == "00000000-0001-7001-8000-000000000000")
         #expect(UUIDv7(uuid.description.uppercased()) == uuid)
         for text in [
             "", "017f22e2-79b0-7fff-bfff-fffffffffff", "017f22e2x79b0-7fff-bfff-ffffffffffff",

@@ -146,8 +146,6 @@ extension EndToEnd {
                     receiver.requests.count == 1
                 }
                 stack.worker.signal(SIGTERM)
-                let waiting = try Self.enqueue(
-                    client, "webhook", .object(["url": .string("http://127.0.0.1:\(receiver.port)/later")]))
                 try eventuallyBlocking(within: 10, "the registry shows that the worker drains") {
                     let nodes =
                         try client.send("GET", "/health/cluster").expect(200).json["nodes"]?.arrayValue ?? []
@@ -155,6 +153,8 @@ extension EndToEnd {
                         $0["id"]?.stringValue == "worker-1" && $0["state"]?.stringValue == "draining"
                     }
                 }
+                let waiting = try Self.enqueue(
+                    client, "webhook", .object(["url": .string("http://127.0.0.1:\(receiver.port)/later")]))
                 isReleased.store(true, ordering: .relaxed)
                 #expect(try stack.worker.ending(within: 20) == .exited(0))
                 let job = try Self.job(client, id)

@@ -1,9 +1,19 @@
 import Glibc
 
-/// Runs blocking `body` on a thread of its own.
+/// Runs blocking `body` on a thread of its own. It stays part of the calling task, so that an expectation that
+/// fails in it is one of the test that runs.
 package func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
-    try await withCheckedThrowingContinuation { continuation in
-        startThread { continuation.resume(with: Result { try body() }) }
+    try await withTaskExecutorPreference(ThreadExecutor()) {
+        try body()
+    }
+}
+
+/// Runs each piece of a task on a thread of its own.
+private final class ThreadExecutor: TaskExecutor {
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        let executor = asUnownedTaskExecutor()
+        startThread { job.runSynchronously(on: executor) }
     }
 }
 
