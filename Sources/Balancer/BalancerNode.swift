@@ -63,10 +63,16 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         self.proxyMetrics = proxyMetrics
         let settings = ProxySettings(configuration)
         let nodeID = configuration.node.nodeID
+        let room = WaitingRoom(loops: group.loops.count, limit: configuration.queueLimit)
         proxies = group.loops.map { loop in
-            ProxyLoop(loop: loop, settings: settings, metrics: proxyMetrics, nodeID: nodeID, sink: sink)
+            ProxyLoop(
+                loop: loop, settings: settings, metrics: proxyMetrics, nodeID: nodeID, sink: sink, room: room)
         }
-        table = UpstreamTable(loop: loop, proxies: proxies, logger: logger)
+        metrics.gauge("queued_requests", help: "Requests that wait for a place at an upstream.") {
+            Double(room.count.load(ordering: .relaxed))
+        }
+        table = UpstreamTable(
+            loop: loop, proxies: proxies, maxConnections: configuration.maxConnections, logger: logger)
         let policy = HealthPolicy(
             path: configuration.healthPath, intervalMs: configuration.healthIntervalMs,
             timeoutMs: min(configuration.healthIntervalMs, 2_000), fall: configuration.maxFails)
@@ -256,6 +262,9 @@ extension ProxySettings {
     init(_ configuration: BalancerConfiguration) {
         self.init()
         algorithm = configuration.algorithm
+        slowStartMs = configuration.slowStartMs
+        panicThresholdPercent = configuration.panicThresholdPercent
+        queueTimeoutMs = configuration.queueTimeoutMs
         ejection = EjectionPolicy(
             maxFails: configuration.maxFails, failTimeoutNs: UInt64(configuration.failTimeoutMs) * 1_000_000)
         connectTimeoutMs = configuration.connectTimeoutMs

@@ -29,6 +29,16 @@ package struct BalancerConfiguration: ReadableConfiguration {
     package let upstreams: [UpstreamSetting]
     /// ALGORITHM.
     package let algorithm: BalancingAlgorithm
+    /// SLOW_START: how long the weight of an upstream that joined or came back grows; 0: it is whole at once.
+    package let slowStartMs: Int
+    /// MAX_CONNECTIONS: requests that an upstream gets at the same time at most; 0: as many as come.
+    package let maxConnections: Int
+    /// QUEUE_LIMIT: requests that wait for a place at an upstream at most.
+    package let queueLimit: Int
+    /// QUEUE_TIMEOUT: and for how long each.
+    package let queueTimeoutMs: Int
+    /// PANIC_THRESHOLD: when less than this share (percent) of the upstreams is available, all are used.
+    package let panicThresholdPercent: Int
     /// HEALTH_PATH: what is asked of every upstream; 2xx is healthy.
     package let healthPath: String
     /// HEALTH_INTERVAL: how often.
@@ -62,7 +72,7 @@ package struct BalancerConfiguration: ReadableConfiguration {
             "ACCESS_LOG", "the form of the access log, on standard output", default: AccessLogFormat.json)
         upstreams = settings.value(
             "UPSTREAMS", "fixed upstreams", default: [],
-            accepted: "host:port[ weight=1…1000][ backup], separated by commas",
+            accepted: "host:port[ weight=1…1000][ max=1…1000000][ backup], separated by commas",
             show: { $0.map(\.description).joined(separator: ",") }, parse: BalancerConfiguration.upstreams)
         let standard = Discovery(registry: redisURL != nil, fixed: !upstreams.isEmpty)
         discovery = settings.value(
@@ -71,6 +81,22 @@ package struct BalancerConfiguration: ReadableConfiguration {
             parse: Discovery.init(parsing:))
         algorithm = settings.choice(
             "ALGORITHM", "how a healthy upstream is chosen", default: BalancingAlgorithm.leastConnections)
+        slowStartMs = settings.durationMs(
+            "SLOW_START", "how long the weight of an upstream that joined or came back grows", default: 0,
+            in: 0...3_600_000)
+        maxConnections = settings.integer(
+            "MAX_CONNECTIONS", "requests at the same time that an upstream gets at most; 0: no limit",
+            default: 0, in: 0...1_000_000)
+        queueLimit = settings.integer(
+            "QUEUE_LIMIT", "requests that may wait for a place at an upstream; others get 503",
+            default: 1024, in: 0...100_000)
+        queueTimeoutMs = settings.durationMs(
+            "QUEUE_TIMEOUT", "how long a request may wait for a place at an upstream", default: 5_000,
+            in: 10...600_000)
+        panicThresholdPercent = settings.integer(
+            "PANIC_THRESHOLD",
+            "percent of upstreams below which health is ignored; 0: when none is healthy", default: 0,
+            in: 0...100)
         healthPath = settings.text(
             "HEALTH_PATH", "asked of every upstream; 2xx is healthy", default: "/health/ready",
             accepted: "a path that starts with /"

@@ -91,16 +91,21 @@ package struct UpstreamSetting: Sendable, Equatable, CustomStringConvertible {
     package var weight: Int
     /// True when it is only used while no other is healthy.
     package var isBackup: Bool
+    /// Requests that it gets at the same time at most; nil: as MAX_CONNECTIONS says.
+    package var maxConnections: Int?
 
     /// An upstream; see the fields.
-    package init(host: String, port: Int, weight: Int = 1, isBackup: Bool = false) {
+    package init(
+        host: String, port: Int, weight: Int = 1, isBackup: Bool = false, maxConnections: Int? = nil
+    ) {
         self.host = host
         self.port = port
         self.weight = weight
         self.isBackup = isBackup
+        self.maxConnections = maxConnections
     }
 
-    /// Parses `host:port[ weight=N][ backup]`.
+    /// Parses `host:port[ weight=N][ max=N][ backup]`.
     init?(parsing text: Substring) {
         let words = text.split(separator: " ")
         guard let first = words.first, first.contains(":"),
@@ -115,6 +120,10 @@ package struct UpstreamSetting: Sendable, Equatable, CustomStringConvertible {
                 (1...1000).contains(value)
             {
                 weight = value
+            } else if word.hasPrefix("max="), let value = Int(word.dropFirst(4)),
+                (1...1_000_000).contains(value)
+            {
+                maxConnections = value
             } else {
                 return nil
             }
@@ -123,6 +132,7 @@ package struct UpstreamSetting: Sendable, Equatable, CustomStringConvertible {
 
     package var description: String {
         Address.tcp(host: host, port: port).description + (weight == 1 ? "" : " weight=\(weight)")
+            + (maxConnections.map { " max=\($0)" } ?? "")
             + (isBackup ? " backup" : "")
     }
 }
@@ -178,6 +188,12 @@ package struct Discovery: Sendable, Equatable, CustomStringConvertible {
 package enum BalancingAlgorithm: String, Sendable, CaseIterable {
     case roundRobin = "round_robin"
     case leastConnections = "least_connections"
+    /// The less loaded of two that are drawn by weight.
+    case random
+    /// The same client, the same upstream.
+    case ipHash = "ip_hash"
+    /// The quicker of two that are drawn by weight.
+    case ewma
 }
 
 /// Whether an api node brings the database's schema up to date when it starts.

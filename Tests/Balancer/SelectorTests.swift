@@ -172,3 +172,14 @@ struct SelectorTests {
         #expect(upstream.isAvailable(nowNs: 100))
     }
 }
+
+extension Selector {
+    /// The chosen pool, whatever the client.
+    mutating func pick(
+        _ pools: [UpstreamPool], nowNs: UInt64, excluding excluded: [UpstreamPool], clientKey: UInt64 = 0
+    ) -> UpstreamPool? {
+        let request = Selection(nowNs: nowNs, clientKey: clientKey)
+        guard case .chosen(let pool) = choose(pools, for: request, excluding: excluded) else { return nil }
+        return pool
+    }
+}

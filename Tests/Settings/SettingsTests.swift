@@ -182,18 +182,19 @@ struct SettingsTests {
     @Test("upstreams have weights and backups; discovery combines")
     func upstreams() throws {
         let configuration = try balancer([
-            "TLS": "off", "UPSTREAMS": "a:1 weight=3, [::1]:2 backup,c:3",
+            "TLS": "off", "UPSTREAMS": "a:1 weight=3 max=40, [::1]:2 backup,c:3",
             "DISCOVERY": "static,dns:api.svc:8080,registry",
             "REDIS_URL": "redis://r", "ALGORITHM": "round_robin",
         ])
         #expect(
             configuration.upstreams == [
-                UpstreamSetting(host: "a", port: 1, weight: 3),
+                UpstreamSetting(host: "a", port: 1, weight: 3, maxConnections: 40),
                 UpstreamSetting(host: "::1", port: 2, isBackup: true),
                 UpstreamSetting(host: "c", port: 3),
             ])
         #expect(configuration.discovery.description == "registry,static,dns:api.svc:8080")
         #expect(configuration.algorithm == .roundRobin)
+        #expect(configuration.upstreams[0].description == "a:1 weight=3 max=40")
         #expect(configuration.tls == nil)
         #expect(configuration.node.listen.port == 8080)
     }
@@ -202,7 +203,9 @@ struct SettingsTests {
         "what is no upstream or discovery is refused",
         arguments: [
             ("UPSTREAMS", "a"), ("UPSTREAMS", "a:0"), ("UPSTREAMS", "a:1,"), ("UPSTREAMS", "a:1 weight=0"),
-            ("UPSTREAMS", "a:1 spare"), ("DISCOVERY", "magic"), ("DISCOVERY", "dns:x"),
+            ("UPSTREAMS", "a:1 spare"), ("UPSTREAMS", "a:1 max=0"), ("ALGORITHM", "best"),
+            ("SLOW_START", "-1"), ("MAX_CONNECTIONS", "many"), ("QUEUE_LIMIT", "-1"), ("QUEUE_TIMEOUT", "0"),
+            ("PANIC_THRESHOLD", "101"), ("DISCOVERY", "magic"), ("DISCOVERY", "dns:x"),
             ("DISCOVERY", "dns:x:0"),
         ])
     func badUpstreams(name: String, value: String) {

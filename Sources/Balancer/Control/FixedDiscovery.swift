@@ -54,7 +54,8 @@ package final class FixedDiscovery: LoopBound, @unchecked Sendable {
                 descriptions.append(
                     UpstreamDescription(
                         id: "\(upstream.host):\(upstream.port)", address: address, group: group,
-                        weight: upstream.weight, isBackup: upstream.isBackup, source: .static))
+                        weight: upstream.weight, isBackup: upstream.isBackup,
+                        maxConnections: upstream.maxConnections, source: .static))
             }
         }
         table.update(.static, descriptions)

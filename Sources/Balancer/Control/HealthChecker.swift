@@ -73,14 +73,18 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
                 isHealthy.toggle()
                 inARow = 0
                 upstream.isHealthy.store(isHealthy, ordering: .relaxed)
-                if !isHealthy { table.moveWaiting(from: upstream) }
+                if isHealthy {
+                    upstream.markReturned(nowNs: loop.nowNs)
+                } else {
+                    table.moveWaiting(from: upstream)
+                }
                 var metadata = UpstreamTable.metadata(upstream)
                 if let failure { metadata["reason"] = "\(failure)" }
                 logger.log(
                     level: isHealthy ? .info : .warning, "upstream is \(isHealthy ? "healthy" : "unhealthy")",
                     metadata: metadata)
             }
-            if failure == nil { upstream.endEjection() }
+            if failure == nil { upstream.endEjection(nowNs: loop.nowNs) }
             let intervalNs = UInt64(policy.intervalMs) * 1_000_000
             await loop.sleep(ns: intervalNs + UInt64.random(in: 0...intervalNs / 10))
         }

@@ -89,12 +89,13 @@ extension DownstreamConnection {
     func detach(_ connection: UpstreamConnection, reusable: Bool = false) {
         guard upstream === connection else { return }
         upstream = nil
-        connection.pool.upstream.inFlight.wrappingSubtract(1, ordering: .relaxed)
+        proxy.waiting.release(connection.pool.upstream)
         if proxy.accessLog.isEnabled { entry.set(.upstream, connection.pool.upstream.name) }
         connection.end(reusable: reusable)
     }
 
     func countFailure(of pool: UpstreamPool) {
+        proxy.noteLatency(LatencyAverage.failureNs, of: pool)
         if pool.upstream.recordFailure(nowNs: proxy.loop.nowNs, policy: proxy.settings.ejection) {
             proxy.metrics.ejections.increment(loop: proxy.loop.index)
             proxy.onEjection?(pool.upstream)

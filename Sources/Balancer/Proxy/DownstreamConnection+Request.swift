@@ -141,13 +141,19 @@ extension DownstreamConnection {
     /// once.
     func send() {
         while phase == .awaitingResponse {
-            guard let pool = proxy.pick(excluding: failedPools) else {
+            let pool: UpstreamPool
+            switch proxy.choose(for: clientKey, excluding: failedPools) {
+            case .chosen(let chosen): pool = chosen
+            case .full:
+                wait()
+                return
+            case .none:
                 refuse(.serviceUnavailable, "no upstream is available", retryAfterSeconds: 1)
                 return
             }
+            guard pool.upstream.takePlace() else { continue }
             do throws(IOError) {
                 let connection = try connection(to: pool)
-                pool.upstream.inFlight.wrappingAdd(1, ordering: .relaxed)
                 pool.upstream.requests.wrappingAdd(1, ordering: .relaxed)
                 upstream = connection
                 connection.begin(self)
@@ -158,6 +164,7 @@ extension DownstreamConnection {
                 if !exchange.isRequestComplete { channel.resumeReading() }
                 return
             } catch {
+                proxy.waiting.release(pool.upstream)
                 countFailure(of: pool)
                 guard mayTryAgain(wasSent: false) else {
                     refuse(.badGateway, "the upstream cannot be reached")
@@ -220,6 +227,10 @@ extension DownstreamConnection {
 
     /// Neither a whole request nor the beginning of an answer has come in time.
     func requestTimedOut() {
+        if exchange.isWaiting {
+            waitedTooLong()
+            return
+        }
         if exchange.isRequestComplete || waitsForContinue {
             upstreamTimedOut()
         } else if let target = upstream?.channel, target.outboundCount > 0 {

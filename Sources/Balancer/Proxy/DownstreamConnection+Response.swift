@@ -103,6 +103,7 @@ extension DownstreamConnection {
         releaseReplay()
         exchange.status = Int(proxy.responseParser.status.code)
         exchange.responseStartNs = proxy.loop.nowNs
+        proxy.noteLatency(exchange.responseStartNs &- exchange.sentUpstreamNs, of: connection.pool)
         exchange.responseFraming = proxy.responseParser.framing(answering: exchange.method)
         exchange.responseKeepAlive = proxy.responseParser.keepAlive
         var plan = HeadRewriter.ResponsePlan(

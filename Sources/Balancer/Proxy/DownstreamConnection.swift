@@ -58,6 +58,8 @@ final class DownstreamConnection: ChannelDelegate {
         var upstreamSentEOF = false
         var wasSentTwice = false
         var interimResponses = 0
+        /// No upstream has a place for it.
+        var isWaiting = false
 
         /// The client learns where the body ends by the end of the connection.
         var endsWithConnection: Bool { unchunks || (responseFraming == .untilClose && !rechunks) }
@@ -82,6 +84,8 @@ final class DownstreamConnection: ChannelDelegate {
     /// When the first byte of the next head came.
     var headStartNs: UInt64 = 0
     private(set) lazy var additions = makeAdditions()
+    /// Stands for the client where the same one is to be sent to the same place.
+    private(set) lazy var clientKey = KeyHash.of(channel.peerAddress)
     private(set) lazy var timer = proxy.loop.makeTimer { [unowned self] in timerDidFire() }
     private var isProcessing = false
 
@@ -250,6 +254,7 @@ final class DownstreamConnection: ChannelDelegate {
     /// Returns the upstream's connection, counts and logs. The phase is the caller's business.
     func finishExchange(reusable: Bool) {
         if let upstream { detach(upstream, reusable: reusable) }
+        stopWaiting()
         if !failedPools.isEmpty { failedPools = [] }
         releaseReplay()
         let loop = proxy.loop

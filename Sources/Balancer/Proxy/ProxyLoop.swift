@@ -11,6 +11,9 @@ package struct ProxyMetrics: Sendable {
     package let connectFailures: Counter
     package let ejections: Counter
     package let badRequests: Counter
+    package let queued: Counter
+    package let queueRefusals: Counter
+    package let queueTimeouts: Counter
     package let handshakes: Counter
     package let resumedHandshakes: Counter
 
@@ -24,6 +27,12 @@ package struct ProxyMetrics: Sendable {
             "upstream_ejections_total", help: "Times an upstream was left alone after repeated failures.")
         badRequests = registry.counter(
             "http_bad_requests_total", help: "Requests refused because they were not well-formed HTTP.")
+        queued = registry.counter(
+            "queued_requests_total", help: "Requests that had to wait for a place at an upstream.")
+        queueRefusals = registry.counter(
+            "queue_refusals_total", help: "Requests refused because too many waited already.")
+        queueTimeouts = registry.counter(
+            "queue_timeouts_total", help: "Requests that waited for a place as long as they may.")
         handshakes = registry.counter("tls_handshakes_total", help: "Completed TLS handshakes.")
         resumedHandshakes = registry.counter(
             "tls_handshakes_resumed_total", help: "TLS handshakes shortened by a session ticket.")
@@ -47,6 +56,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     package var onEjection: ((Upstream) -> Void)?
 
     private var selector: Selector
+    let waiting: WaitingLine
     private var clients: [ObjectIdentifier: DownstreamConnection] = [:]
     private var onDrained: (() -> Void)?
     private lazy var sweep = loop.makeTimer { [unowned self] in sweepIdle() }
@@ -55,13 +65,19 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
 
     /// The proxy of `loop`. On the loop, or before it runs.
     package init(
-        loop: EventLoop, settings: ProxySettings, metrics: ProxyMetrics, nodeID: String, sink: LogSink
+        loop: EventLoop, settings: ProxySettings, metrics: ProxyMetrics, nodeID: String, sink: LogSink,
+        room: WaitingRoom
     ) {
         redirect = settings.redirectPort.map { RedirectTarget(port: $0) }
         self.loop = loop
         self.settings = settings
         self.metrics = metrics
-        selector = Selector(algorithm: settings.algorithm)
+        let policy = SelectionPolicy(
+            algorithm: settings.algorithm, slowStartNs: UInt64(settings.slowStartMs) * 1_000_000,
+            panicThresholdPercent: settings.panicThresholdPercent)
+        // Loops that draw the same numbers would send their requests to the same upstreams at the same time.
+        selector = Selector(policy: policy, seed: .random(in: .min ... .max))
+        waiting = WaitingLine(loop: loop, room: room)
         accessLog = AccessLog(format: settings.accessLog, nodeID: nodeID, sink: sink)
     }
 
@@ -101,8 +117,15 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
 
     // MARK: Upstreams
 
-    func pick(excluding failed: [UpstreamPool]) -> UpstreamPool? {
-        selector.pick(pools, nowNs: loop.nowNs, excluding: failed)
+    /// Chooses where a request of the client goes.
+    func choose(for clientKey: UInt64, excluding failed: [UpstreamPool]) -> Selector.Choice {
+        selector.choose(pools, for: Selection(nowNs: loop.nowNs, clientKey: clientKey), excluding: failed)
+    }
+
+    /// An upstream has begun its answer `latencyNs` after it was asked, or has failed to.
+    @inline(__always)
+    func noteLatency(_ latencyNs: UInt64, of pool: UpstreamPool) {
+        if settings.algorithm == .ewma { pool.latency.observe(latencyNs, nowNs: loop.nowNs) }
     }
 
     /// Whether there is an upstream to which requests may be sent besides that of `pool`.
@@ -126,6 +149,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
             pool.isRetired = true
             pool.closeIdle()
         }
+        waiting.serve(all: true)
     }
 
     /// Closes the idle connections to an upstream that has begun to drain.
@@ -165,6 +189,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         for pool in pools { pool.closeIdle() }
         isStopped = true
         sweep.invalidate()
+        waiting.invalidate()
         flushLog.invalidate()
         accessLog.flush()
     }

@@ -4,6 +4,12 @@ import Telemetry
 /// What the request path needs to know. All waits have a deadline, all buffers a bound.
 package struct ProxySettings: Sendable {
     package var algorithm = BalancingAlgorithm.leastConnections
+    /// How long the weight of an upstream that joined or came back grows; 0: it is whole at once.
+    package var slowStartMs = 0
+    /// When less than this share of the upstreams (percent) is available, all are used; 0: when none is.
+    package var panicThresholdPercent = 0
+    /// How long a request waits for a place when all upstreams have as many as they may have.
+    package var queueTimeoutMs = 5_000
     package var ejection = EjectionPolicy()
     /// A connection to an upstream must stand within this time.
     package var connectTimeoutMs = 2_000

@@ -22,11 +22,15 @@ package struct UpstreamDescription: Sendable, Equatable {
     /// When the node started, Unix milliseconds, 0 when unknown: a node that has started anew begins with a
     /// clean slate.
     package var startedMs: Int
+    /// Requests that may be with it at the same time; 0: as many as come, nil: as many as the balancer's
+    /// default says.
+    package var maxConnections: Int?
     package var source: Source
 
     package init(
         id: String, address: SocketAddress, group: String = "", weight: Int = 1, isBackup: Bool = false,
-        isDraining: Bool = false, isReady: Bool = true, startedMs: Int = 0, source: Source
+        isDraining: Bool = false, isReady: Bool = true, startedMs: Int = 0, maxConnections: Int? = nil,
+        source: Source
     ) {
         self.id = id
         self.address = address
@@ -36,6 +40,7 @@ package struct UpstreamDescription: Sendable, Equatable {
         self.isDraining = isDraining
         self.isReady = isReady
         self.startedMs = startedMs
+        self.maxConnections = maxConnections
         self.source = source
     }
 }
@@ -62,7 +67,11 @@ package final class Upstream: Sendable {
     package let weight: Int
     package let isBackup: Bool
     package let startedMs: Int
+    /// Requests that may be with it at the same time, of all loops together; 0: no limit.
+    package let maxConnections: Int
     package let source: UpstreamDescription.Source
+    /// What its id comes to as a number, the same in every process: where `ip_hash` places it.
+    package let keyHash: UInt64
     /// The address as it is logged.
     package let name: String
 
@@ -80,6 +89,8 @@ package final class Upstream: Sendable {
     private let recentFailures = Atomic<Int>(0)
     private let windowStartNs = Atomic<UInt64>(0)
     private let ejectedUntilNs = Atomic<UInt64>(0)
+    /// When it joined or was last found well again; slow start counts from here.
+    private let returnedNs = Atomic<UInt64>(0)
 
     package init(_ description: UpstreamDescription) {
         id = description.id
@@ -88,7 +99,9 @@ package final class Upstream: Sendable {
         weight = max(1, description.weight)
         isBackup = description.isBackup
         startedMs = description.startedMs
+        maxConnections = max(0, description.maxConnections ?? 0)
         source = description.source
+        keyHash = KeyHash.of(description.id)
         name = description.address.description
         isDraining = Atomic(description.isDraining)
         isReady = Atomic(description.isReady)
@@ -107,6 +120,52 @@ package final class Upstream: Sendable {
     package var isLastResort: Bool {
         isReady.load(ordering: .relaxed) && !isDraining.load(ordering: .relaxed)
     }
+
+    // MARK: Weight
+
+    /// The unit of `currentWeight`: fine enough for the steps of a slow start.
+    package static let weightUnit = 256
+    // A tenth from the first moment on, so that a node that returns is never left without any request.
+    private static let slowStartFloor = 10
+
+    /// Its weight now, in parts of `weightUnit`: less while it starts slowly.
+    @inline(__always)
+    package func currentWeight(nowNs: UInt64, slowStartNs: UInt64) -> Int {
+        let whole = weight * Self.weightUnit
+        guard slowStartNs > 0 else { return whole }
+        let sinceNs = max(returnedNs.load(ordering: .relaxed), ejectedUntilNs.load(ordering: .relaxed))
+        let elapsedNs = nowNs > sinceNs ? nowNs &- sinceNs : 0
+        guard sinceNs > 0, elapsedNs < slowStartNs else { return whole }
+        let grown = Int(Double(whole) * Double(elapsedNs) / Double(slowStartNs))
+        return max(grown, whole / Self.slowStartFloor, 1)
+    }
+
+    /// It has joined, or is well again: slow start begins.
+    package func markReturned(nowNs: UInt64) { returnedNs.store(nowNs, ordering: .relaxed) }
+
+    // MARK: Places
+
+    /// True when it has as many requests as it may have.
+    @inline(__always)
+    package var isFull: Bool {
+        maxConnections > 0 && inFlight.load(ordering: .relaxed) >= maxConnections
+    }
+
+    /// Takes a place for a request.
+    /// - Returns: false when another loop has just taken the last one.
+    @inline(__always)
+    package func takePlace() -> Bool {
+        let now = inFlight.wrappingAdd(1, ordering: .relaxed).newValue
+        guard maxConnections > 0, now > maxConnections else { return true }
+        inFlight.wrappingSubtract(1, ordering: .relaxed)
+        return false
+    }
+
+    /// Gives a place back.
+    @inline(__always)
+    package func leavePlace() { inFlight.wrappingSubtract(1, ordering: .relaxed) }
+
+    // MARK: Failures
 
     /// Counts a failure of the upstream's side.
     /// - Returns: true when this one ejects it.
@@ -133,7 +192,8 @@ package final class Upstream: Sendable {
     }
 
     /// Takes it back before the ejection's time is over; an active check has found it well.
-    package func endEjection() {
+    package func endEjection(nowNs: UInt64 = 0) {
+        if isEjected(nowNs: nowNs) { markReturned(nowNs: nowNs) }
         recentFailures.store(0, ordering: .relaxed)
         ejectedUntilNs.store(0, ordering: .relaxed)
     }

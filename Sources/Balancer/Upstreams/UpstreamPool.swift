@@ -11,7 +11,9 @@ package final class UpstreamPool {
     /// The upstream has left the table: connections are closed when they become idle.
     var isRetired = false
     /// State of the smooth weighted round robin.
-    var currentWeight = 0
+    var credit = 0
+    /// How quickly the upstream has answered this loop lately; kept up for `ewma` only.
+    package var latency = LatencyAverage()
 
     // As many idle connections as a loop is likely to need again at once; more would only hold the node's
     // memory.

@@ -7,15 +7,18 @@ import Reactor
 package final class UpstreamTable: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     private let proxies: [ProxyLoop]
+    /// For upstreams that say nothing of their own; 0: no limit.
+    private let maxConnections: Int
     private let logger: Logger
     private var described: [UpstreamDescription.Source: [UpstreamDescription]] = [:]
     private var upstreams: [Upstream] = []
     /// What readers on other threads see: the admin API and the metrics.
     private let published = Locked<[Upstream]>([])
 
-    package init(loop: EventLoop, proxies: [ProxyLoop], logger: Logger) {
+    package init(loop: EventLoop, proxies: [ProxyLoop], maxConnections: Int = 0, logger: Logger) {
         self.loop = loop
         self.proxies = proxies
+        self.maxConnections = maxConnections
         self.logger = logger
         for proxy in proxies { proxy.onEjection = { [weak self] in self?.moveWaiting(from: $0) } }
     }
@@ -33,6 +36,8 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
         var chosen: [String: UpstreamDescription] = [:]
         for source in [UpstreamDescription.Source.static, .dns, .registry] {
             for description in described[source] ?? [] {
+                var description = description
+                description.maxConnections = description.maxConnections ?? maxConnections
                 chosen[description.address.description] = description
             }
         }
@@ -56,19 +61,23 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
             $0.id == description.id && $0.address == description.address
                 && $0.startedMs == description.startedMs
                 && $0.weight == description.weight && $0.isBackup == description.isBackup
-                && $0.group == description.group
+                && $0.group == description.group && $0.maxConnections == description.maxConnections
         }
     }
 
     private func joined(_ description: UpstreamDescription) -> Upstream {
         let upstream = Upstream(description)
+        upstream.markReturned(nowNs: loop.nowNs)
         logger.info("upstream joined", metadata: Self.metadata(upstream))
         return upstream
     }
 
     private func note(_ description: UpstreamDescription, in upstream: Upstream) {
-        upstream.isReady.store(description.isReady, ordering: .relaxed)
+        let wasReady = upstream.isReady.exchange(description.isReady, ordering: .relaxed)
         let wasDraining = upstream.isDraining.exchange(description.isDraining, ordering: .relaxed)
+        if (wasDraining && !description.isDraining) || (!wasReady && description.isReady) {
+            upstream.markReturned(nowNs: loop.nowNs)
+        }
         if description.isDraining != wasDraining {
             logger.info(
                 description.isDraining ? "upstream drains" : "upstream is back",

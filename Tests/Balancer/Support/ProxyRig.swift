@@ -20,6 +20,8 @@ final class ProxyRig: Sendable {
         var port: Int
         var weight = 1
         var isBackup = false
+        var maxConnections: Int?
+        var group = ""
     }
 
     let group: EventLoopGroup
@@ -27,6 +29,7 @@ final class ProxyRig: Sendable {
     let upstreams: [Upstream]
     let metrics: MetricsRegistry
     let proxyMetrics: ProxyMetrics
+    let room: WaitingRoom
     private let directory: TestDirectory
     private let sink: LogSink
     private let logDescriptor: Int32
@@ -40,7 +43,8 @@ final class ProxyRig: Sendable {
     }
 
     private init(
-        _ backends: [Backend], loops: Int, tls: TestCertificate?, configure: (inout ProxySettings) -> Void
+        _ backends: [Backend], loops: Int, tls: TestCertificate?, queueLimit: Int,
+        configure: (inout ProxySettings) -> Void
     ) throws {
         let group = try EventLoopGroup(count: loops, name: "proxy")
         let directory = try TestDirectory()
@@ -56,12 +60,15 @@ final class ProxyRig: Sendable {
             Upstream(
                 UpstreamDescription(
                     id: "u\(backend.port)", address: .ipv4(0x7f00_0001, port: UInt16(backend.port)),
-                    weight: backend.weight, isBackup: backend.isBackup, source: .static))
+                    group: backend.group, weight: backend.weight, isBackup: backend.isBackup,
+                    maxConnections: backend.maxConnections, source: .static))
         }
+        let room = WaitingRoom(loops: loops, limit: queueLimit)
         let proxies = try group.loops.map { loop in
             try onLoop(loop) {
                 let proxy = ProxyLoop(
-                    loop: loop, settings: final, metrics: proxyMetrics, nodeID: "lb-test", sink: sink)
+                    loop: loop, settings: final, metrics: proxyMetrics, nodeID: "lb-test", sink: sink,
+                    room: room)
                 proxy.apply(upstreams)
                 return proxy
             }
@@ -73,6 +80,7 @@ final class ProxyRig: Sendable {
         self.metrics = metrics
         self.proxyMetrics = proxyMetrics
         self.upstreams = upstreams
+        self.room = room
         self.proxies = proxies
         for proxy in proxies { proxy.onEjection = { [weak self] in self?.moveWaiting(from: $0) } }
         for proxy in proxies { try listen(proxy, tls: tls) }
@@ -102,6 +110,7 @@ final class ProxyRig: Sendable {
     /// rest.
     static func with(
         _ upstreams: [TestUpstream], backends: [Backend]? = nil, loops: Int = 1, tls: TestCertificate? = nil,
+        queueLimit: Int = 100,
         configure: @escaping @Sendable (inout ProxySettings) -> Void = { _ in },
         _ body: @escaping @Sendable (ProxyRig) throws -> Void
     ) async throws {
@@ -109,7 +118,7 @@ final class ProxyRig: Sendable {
             defer { for upstream in upstreams { upstream.stop() } }
             let rig = try ProxyRig(
                 backends ?? upstreams.map { Backend(port: $0.port) }, loops: loops, tls: tls,
-                configure: configure)
+                queueLimit: queueLimit, configure: configure)
             defer { rig.end() }
             try body(rig)
             try rig.comeToRest()
@@ -125,6 +134,7 @@ final class ProxyRig: Sendable {
         }
         for upstream in upstreams { #expect(upstream.inFlight.load(ordering: .relaxed) == 0) }
         #expect(proxyMetrics.requests.connections.value == 0)
+        #expect(room.count.load(ordering: .relaxed) == 0)
         let forgotten = accepted.withLock { $0.allSatisfy { $0.object == nil } }
         if !forgotten {
             try eventuallyBlocking("no connection is held by anything") {

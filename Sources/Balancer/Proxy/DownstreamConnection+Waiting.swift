@@ -1,0 +1,41 @@
+import HTTPWire
+import Reactor
+
+/// A request for which no upstream has a place waits, up to a time; what its client sends meanwhile waits in
+/// `channel.inbound`, which bounds it.
+extension DownstreamConnection: Waiter {
+    /// Waits for a place, or refuses when too many wait already.
+    func wait() {
+        if exchange.isWaiting { return }
+        guard proxy.waiting.join(self) else {
+            proxy.metrics.queueRefusals.increment(loop: proxy.loop.index)
+            refuse(.serviceUnavailable, "all upstreams are busy", retryAfterSeconds: 1)
+            return
+        }
+        exchange.isWaiting = true
+        proxy.metrics.queued.increment(loop: proxy.loop.index)
+        armTimer(proxy.settings.queueTimeoutMs)
+    }
+
+    func proceed() -> Bool {
+        // Still waiting while it chooses: it keeps its place in the line when there is nothing.
+        send()
+        guard phase == .awaitingResponse, upstream == nil else {
+            exchange.isWaiting = false
+            return true
+        }
+        return false
+    }
+
+    /// The exchange ends, whether it waited or not.
+    func stopWaiting() {
+        guard exchange.isWaiting else { return }
+        exchange.isWaiting = false
+        proxy.waiting.leave(self)
+    }
+
+    func waitedTooLong() {
+        proxy.metrics.queueTimeouts.increment(loop: proxy.loop.index)
+        refuse(.serviceUnavailable, "all upstreams are busy", retryAfterSeconds: 1)
+    }
+}
