@@ -74,8 +74,9 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         table = UpstreamTable(
             loop: loop, proxies: proxies, maxConnections: configuration.maxConnections, logger: logger)
         let policy = HealthPolicy(
-            path: configuration.healthPath, intervalMs: configuration.healthIntervalMs,
-            timeoutMs: min(configuration.healthIntervalMs, 2_000), fall: configuration.maxFails)
+            path: configuration.healthPath, expected: configuration.healthStatus,
+            intervalMs: configuration.healthIntervalMs, timeoutMs: configuration.healthTimeoutMs,
+            fall: configuration.healthFall, rise: configuration.healthRise)
         health = HealthChecker(table: table, policy: policy, logger: logger)
         fixed = FixedDiscovery(
             table: table, fixed: configuration.discovery.fixed ? configuration.upstreams : [],
@@ -266,7 +267,9 @@ extension ProxySettings {
         panicThresholdPercent = configuration.panicThresholdPercent
         queueTimeoutMs = configuration.queueTimeoutMs
         ejection = EjectionPolicy(
-            maxFails: configuration.maxFails, failTimeoutNs: UInt64(configuration.failTimeoutMs) * 1_000_000)
+            maxFails: configuration.maxFails, failTimeoutNs: UInt64(configuration.failTimeoutMs) * 1_000_000,
+            maxEjectionNs: UInt64(configuration.maxEjectionMs) * 1_000_000,
+            maxEjectedPercent: configuration.maxEjectionPercent)
         connectTimeoutMs = configuration.connectTimeoutMs
         responseTimeoutMs = configuration.responseTimeoutMs
         clientIdleTimeoutMs = configuration.idleTimeoutMs

@@ -39,14 +39,25 @@ package struct BalancerConfiguration: ReadableConfiguration {
     package let queueTimeoutMs: Int
     /// PANIC_THRESHOLD: when less than this share (percent) of the upstreams is available, all are used.
     package let panicThresholdPercent: Int
-    /// HEALTH_PATH: what is asked of every upstream; 2xx is healthy.
+    /// HEALTH_PATH: what is asked of every upstream.
     package let healthPath: String
+    /// HEALTH_STATUS: the answers that are well.
+    package let healthStatus: StatusSet
     /// HEALTH_INTERVAL: how often.
     package let healthIntervalMs: Int
-    /// MAX_FAILS: failures in a row (requests or checks) after which an upstream is left alone.
+    /// HEALTH_TIMEOUT: how long an answer may take.
+    package let healthTimeoutMs: Int
+    /// HEALTH_RISE and HEALTH_FALL: answers in a row after which an upstream is healthy, or unhealthy.
+    package let healthRise: Int
+    package let healthFall: Int
+    /// MAX_FAILS: failed requests within FAIL_TIMEOUT after which an upstream is ejected.
     package let maxFails: Int
-    /// FAIL_TIMEOUT: for how long.
+    /// FAIL_TIMEOUT: how long failures count, and how long a first ejection lasts.
     package let failTimeoutMs: Int
+    /// MAX_EJECTION_TIME: the longest ejection.
+    package let maxEjectionMs: Int
+    /// MAX_EJECTION_PERCENT: how many of the upstreams may be ejected at the same time, but always one.
+    package let maxEjectionPercent: Int
     /// CONNECT_TIMEOUT: to an upstream.
     package let connectTimeoutMs: Int
     /// RESPONSE_TIMEOUT: between the request and the response head of an upstream.
@@ -98,15 +109,37 @@ package struct BalancerConfiguration: ReadableConfiguration {
             "percent of upstreams below which health is ignored; 0: when none is healthy", default: 0,
             in: 0...100)
         healthPath = settings.text(
-            "HEALTH_PATH", "asked of every upstream; 2xx is healthy", default: "/health/ready",
+            "HEALTH_PATH", "asked of every upstream", default: "/health/ready",
             accepted: "a path that starts with /"
         ) { $0.hasPrefix("/") && !$0.contains(" ") }
+        healthStatus = settings.value(
+            "HEALTH_STATUS", "the answers that are well", default: StatusSet.success,
+            accepted: "statuses like 200, 2xx or 200-399, combined with commas", show: \.description,
+            parse: StatusSet.init(parsing:))
         healthIntervalMs = settings.durationMs(
-            "HEALTH_INTERVAL", "how often upstreams are asked", default: 2000, in: 50...3_600_000)
+            "HEALTH_INTERVAL", "how often upstreams are asked; up to a tenth is added at random",
+            default: 2000, in: 50...3_600_000)
+        healthTimeoutMs = settings.durationMs(
+            "HEALTH_TIMEOUT", "how long an answer may take", default: min(healthIntervalMs, 2_000),
+            in: 10...600_000)
+        healthRise = settings.integer(
+            "HEALTH_RISE", "good answers in a row after which an upstream is healthy", default: 1,
+            in: 1...100)
+        healthFall = settings.integer(
+            "HEALTH_FALL", "bad answers in a row after which it is unhealthy", default: 3, in: 1...100)
         maxFails = settings.integer(
-            "MAX_FAILS", "failures in a row after which an upstream is left alone", default: 3, in: 1...1000)
+            "MAX_FAILS", "failed requests within FAIL_TIMEOUT after which an upstream is ejected; 0: never",
+            default: 3, in: 0...1000)
         failTimeoutMs = settings.durationMs(
-            "FAIL_TIMEOUT", "for how long", default: 10_000, in: 100...3_600_000)
+            "FAIL_TIMEOUT", "how long failures count and a first ejection lasts; each next one twice as long",
+            default: 10_000, in: 100...3_600_000)
+        maxEjectionMs = settings.durationMs(
+            "MAX_EJECTION_TIME", "the longest ejection", default: max(300_000, failTimeoutMs),
+            in: 100...86_400_000)
+        maxEjectionPercent = settings.integer(
+            "MAX_EJECTION_PERCENT",
+            "how many of the upstreams may be ejected at the same time, but always one",
+            default: 50, in: 1...100)
         connectTimeoutMs = settings.durationMs(
             "CONNECT_TIMEOUT", "how long connecting to an upstream may take", default: 2000, in: 10...600_000)
         responseTimeoutMs = settings.durationMs(
@@ -123,6 +156,11 @@ package struct BalancerConfiguration: ReadableConfiguration {
 
     /// What depends on more than one variable.
     private func checkTogether(_ settings: inout SettingsReader) {
+        if maxEjectionMs < failTimeoutMs && settings.isSet("MAX_EJECTION_TIME") {
+            settings.refuse(
+                "MAX_EJECTION_TIME",
+                "is shorter than FAIL_TIMEOUT, a first ejection; expected at least as long")
+        }
         if discovery.registry && redisURL == nil && settings.isSet("DISCOVERY") {
             settings.refuse("DISCOVERY", "registry needs Redis; expected REDIS_URL to be set")
         }

@@ -159,7 +159,7 @@ struct SelectorTests {
         let policy = EjectionPolicy(maxFails: 1, failTimeoutNs: 10 * Self.second)
         #expect(upstream.recordFailure(nowNs: Self.second, policy: policy))
         #expect(!upstream.recordFailure(nowNs: Self.second, policy: policy))
-        upstream.endEjection()
+        upstream.endEjection(nowNs: Self.second)
         #expect(upstream.isAvailable(nowNs: Self.second))
         #expect(upstream.failures.load(ordering: .relaxed) == 2)
     }

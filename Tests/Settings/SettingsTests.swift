@@ -205,7 +205,10 @@ struct SettingsTests {
             ("UPSTREAMS", "a"), ("UPSTREAMS", "a:0"), ("UPSTREAMS", "a:1,"), ("UPSTREAMS", "a:1 weight=0"),
             ("UPSTREAMS", "a:1 spare"), ("UPSTREAMS", "a:1 max=0"), ("ALGORITHM", "best"),
             ("SLOW_START", "-1"), ("MAX_CONNECTIONS", "many"), ("QUEUE_LIMIT", "-1"), ("QUEUE_TIMEOUT", "0"),
-            ("PANIC_THRESHOLD", "101"), ("DISCOVERY", "magic"), ("DISCOVERY", "dns:x"),
+            ("PANIC_THRESHOLD", "101"), ("HEALTH_STATUS", "2x"), ("HEALTH_STATUS", "299-200"),
+            ("HEALTH_STATUS", "20"),
+            ("HEALTH_RISE", "0"), ("HEALTH_FALL", "0"), ("HEALTH_TIMEOUT", "0"), ("MAX_EJECTION_TIME", "0"),
+            ("MAX_EJECTION_PERCENT", "0"), ("DISCOVERY", "magic"), ("DISCOVERY", "dns:x"),
             ("DISCOVERY", "dns:x:0"),
         ])
     func badUpstreams(name: String, value: String) {
@@ -243,6 +246,24 @@ struct SettingsTests {
         #expect(configuration.node.listen.port == 8443)
         #expect(configuration.listenHTTP == .tcp(host: "0.0.0.0", port: 8081))
         #expect(configuration.node.adminListen == .tcp(host: "127.0.0.1", port: 9000))
+    }
+
+    @Test("health settings have defaults that fit together, and statuses are written as they are read")
+    func health() throws {
+        let environment = ["UPSTREAMS": "a:1", "TLS": "off"]
+        let standard = try balancer(environment)
+        #expect(standard.healthTimeoutMs == 2000 && standard.healthStatus.description == "2xx")
+        #expect(standard.maxEjectionMs == 300_000 && standard.maxEjectionPercent == 50)
+        let own = try balancer(
+            environment.merging(
+                ["HEALTH_INTERVAL": "500ms", "HEALTH_STATUS": "200, 3xx,401-403", "FAIL_TIMEOUT": "10m"]
+            ) { $1 })
+        #expect(own.healthTimeoutMs == 500 && own.maxEjectionMs == 600_000)
+        #expect(own.healthStatus.description == "200,3xx,401-403")
+        let inside = [200, 301, 402].allSatisfy { own.healthStatus.contains($0) }
+        #expect(inside && !own.healthStatus.contains(201) && !own.healthStatus.contains(404))
+        let short = problems { try balancer(environment.merging(["MAX_EJECTION_TIME": "1s"]) { $1 }) }
+        #expect(short.count == 1 && short[0].hasPrefix("MAX_EJECTION_TIME: is shorter"))
     }
 
     @Test("a worker has its own port and concurrency; sizes have units")

@@ -4,31 +4,6 @@ import Logging
 import Reactor
 import Synchronization
 
-/// How upstreams are asked whether they are well.
-package struct HealthPolicy: Sendable {
-    /// Asked with GET; an answer of 2xx is well.
-    package var path: String
-    /// Between two questions to one upstream; a tenth of it at random is added, so that balancers do not ask in step.
-    package var intervalMs: Int
-    /// An answer must be complete within this time.
-    package var timeoutMs: Int
-    /// Failures in a row after which an upstream is unhealthy.
-    package var fall: Int
-    /// Successes in a row after which it is healthy again.
-    package var rise: Int
-
-    package init(
-        path: String = "/health/ready", intervalMs: Int = 2_000, timeoutMs: Int = 2_000, fall: Int = 2,
-        rise: Int = 1
-    ) {
-        self.path = path
-        self.intervalMs = intervalMs
-        self.timeoutMs = timeoutMs
-        self.fall = fall
-        self.rise = rise
-    }
-}
-
 /// Asks every upstream of the table, wherever it was discovered, and sets its health. On the control loop.
 package final class HealthChecker: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
@@ -64,12 +39,15 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
     private func watch(_ upstream: Upstream) async {
         var inARow = 0
         var isHealthy = true
+        var isFirst = true
         while !isStopped, table.all.contains(where: { $0 === upstream }) {
             let probe = HealthProbe(
-                upstream.address, path: policy.path, timeoutMs: policy.timeoutMs, loop: loop)
+                upstream.address, policy: policy, loop: loop)
             let failure = await probe.run()
             inARow = (failure == nil) == isHealthy ? 0 : inARow + 1
-            if inARow >= (isHealthy ? policy.fall : policy.rise) {
+            let wanted = isFirst ? 1 : isHealthy ? policy.fall : policy.rise
+            isFirst = false
+            if inARow >= wanted {
                 isHealthy.toggle()
                 inARow = 0
                 upstream.isHealthy.store(isHealthy, ordering: .relaxed)
@@ -96,19 +74,17 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
 private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable {
     let loop: EventLoop
     private let address: SocketAddress
-    private let path: String
-    private let timeoutMs: Int
+    private let policy: HealthPolicy
     private var parser = ResponseHeadParser()
     private var progress = HeadProgress()
     private var channel: Channel?
     private var timer: LoopTimer?
     private var continuation: UnsafeContinuation<String?, Never>?
 
-    init(_ address: SocketAddress, path: String, timeoutMs: Int, loop: EventLoop) {
+    init(_ address: SocketAddress, policy: HealthPolicy, loop: EventLoop) {
         self.loop = loop
         self.address = address
-        self.path = path
-        self.timeoutMs = timeoutMs
+        self.policy = policy
     }
 
     /// Returns nil when the upstream is well, else the reason why not.
@@ -116,12 +92,13 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
         await withUnsafeContinuation { continuation in
             self.continuation = continuation
             let timer = loop.makeTimer { [weak self] in
-                self?.finish("no answer within \(self?.timeoutMs ?? 0) ms")
+                self?.finish("no answer within \(self?.policy.timeoutMs ?? 0) ms")
             }
-            timer.arm(afterNs: UInt64(timeoutMs) * 1_000_000)
+            timer.arm(afterNs: UInt64(policy.timeoutMs) * 1_000_000)
             self.timer = timer
             do throws(IOError) {
-                channel = try Channel.connect(to: address, timeoutMs: timeoutMs, loop: loop, delegate: self)
+                channel = try Channel.connect(
+                    to: address, timeoutMs: policy.timeoutMs, loop: loop, delegate: self)
             } catch {
                 finish("\(error)")
             }
@@ -132,7 +109,7 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
         let host = if case .unix = address { "localhost" } else { address.description }
         channel.write(
             Array(
-                "GET \(path) HTTP/1.1\r\nHost: \(host)\r\nUser-Agent: trivet-balancer\r\nConnection: close\r\n\r\n"
+                "GET \(policy.path) HTTP/1.1\r\nHost: \(host)\r\nUser-Agent: trivet-balancer\r\nConnection: close\r\n\r\n"
                     .utf8))
     }
 
@@ -142,7 +119,8 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
                 try parser.parse(RawSpan(_unsafeBytes: bytes), &progress)
             }
             guard length != nil else { return }
-            finish(parser.status.isSuccess ? nil : "answered \(parser.status.code)")
+            let status = Int(parser.status.code)
+            finish(policy.expected.contains(status) ? nil : "answered \(status)")
         } catch {
             finish("\(error.reason)")
         }

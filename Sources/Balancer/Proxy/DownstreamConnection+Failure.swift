@@ -96,10 +96,7 @@ extension DownstreamConnection {
 
     func countFailure(of pool: UpstreamPool) {
         proxy.noteLatency(LatencyAverage.failureNs, of: pool)
-        if pool.upstream.recordFailure(nowNs: proxy.loop.nowNs, policy: proxy.settings.ejection) {
-            proxy.metrics.ejections.increment(loop: proxy.loop.index)
-            proxy.onEjection?(pool.upstream)
-        }
+        proxy.noteFailure(of: pool.upstream)
     }
 
     /// Answers with a problem document (RFC 9457) of our own. Keeps the connection only when the next

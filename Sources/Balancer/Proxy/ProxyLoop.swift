@@ -10,6 +10,7 @@ package struct ProxyMetrics: Sendable {
     package let retries: Counter
     package let connectFailures: Counter
     package let ejections: Counter
+    package let ejectionsRefused: Counter
     package let badRequests: Counter
     package let queued: Counter
     package let queueRefusals: Counter
@@ -25,6 +26,9 @@ package struct ProxyMetrics: Sendable {
             "upstream_connect_failures_total", help: "Connections to an upstream that did not come about.")
         ejections = registry.counter(
             "upstream_ejections_total", help: "Times an upstream was left alone after repeated failures.")
+        ejectionsRefused = registry.counter(
+            "upstream_ejections_overflow_total",
+            help: "Failures that ejected nobody because too many upstreams were already.")
         badRequests = registry.counter(
             "http_bad_requests_total", help: "Requests refused because they were not well-formed HTTP.")
         queued = registry.counter(
@@ -126,6 +130,19 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     @inline(__always)
     func noteLatency(_ latencyNs: UInt64, of pool: UpstreamPool) {
         if settings.algorithm == .ewma { pool.latency.observe(latencyNs, nowNs: loop.nowNs) }
+    }
+
+    /// `upstream` has failed: it is left alone when it does so again and again.
+    func noteFailure(of upstream: Upstream) {
+        let isEjected = upstream.recordFailure(nowNs: loop.nowNs, policy: settings.ejection) {
+            let ejected = pools.count { $0.upstream.isEjected(nowNs: loop.nowNs) }
+            let isAllowed = ejected < max(1, pools.count * settings.ejection.maxEjectedPercent / 100)
+            if !isAllowed { metrics.ejectionsRefused.increment(loop: loop.index) }
+            return isAllowed
+        }
+        guard isEjected else { return }
+        metrics.ejections.increment(loop: loop.index)
+        onEjection?(upstream)
     }
 
     /// Whether there is an upstream to which requests may be sent besides that of `pool`.

@@ -45,19 +45,6 @@ package struct UpstreamDescription: Sendable, Equatable {
     }
 }
 
-/// When an upstream that fails is left alone.
-package struct EjectionPolicy: Sendable {
-    /// Failures within `failTimeoutNs` after which it is ejected; 0 never ejects.
-    package var maxFails: Int
-    /// How long failures count, and how long an ejection lasts.
-    package var failTimeoutNs: UInt64
-
-    package init(maxFails: Int = 3, failTimeoutNs: UInt64 = 30_000_000_000) {
-        self.maxFails = maxFails
-        self.failTimeoutNs = failTimeoutNs
-    }
-}
-
 /// One place that requests can be sent to, shared by all loops: what changes is atomic, and each value stands
 /// alone.
 package final class Upstream: Sendable {
@@ -89,6 +76,8 @@ package final class Upstream: Sendable {
     private let recentFailures = Atomic<Int>(0)
     private let windowStartNs = Atomic<UInt64>(0)
     private let ejectedUntilNs = Atomic<UInt64>(0)
+    /// Ejections that followed one another.
+    private let ejectionStreak = Atomic<Int>(0)
     /// When it joined or was last found well again; slow start counts from here.
     private let returnedNs = Atomic<UInt64>(0)
 
@@ -168,21 +157,32 @@ package final class Upstream: Sendable {
     // MARK: Failures
 
     /// Counts a failure of the upstream's side.
+    /// - Parameter mayEject: asked when it would be ejected now; false where too many are already.
     /// - Returns: true when this one ejects it.
-    package func recordFailure(nowNs: UInt64, policy: EjectionPolicy) -> Bool {
+    package func recordFailure(
+        nowNs: UInt64, policy: EjectionPolicy, mayEject: () -> Bool = { true }
+    ) -> Bool {
         failures.wrappingAdd(1, ordering: .relaxed)
         guard policy.maxFails > 0 else { return false }
-        let start = windowStartNs.load(ordering: .relaxed)
-        if nowNs &- start > policy.failTimeoutNs {
+        let startNs = windowStartNs.load(ordering: .relaxed)
+        if nowNs > startNs, nowNs &- startNs > policy.failTimeoutNs {
             windowStartNs.store(nowNs, ordering: .relaxed)
             recentFailures.store(0, ordering: .relaxed)
         }
-        guard recentFailures.wrappingAdd(1, ordering: .relaxed).newValue >= policy.maxFails else {
-            return false
-        }
-        let wasEjected = ejectedUntilNs.load(ordering: .relaxed) > nowNs
-        ejectedUntilNs.store(nowNs &+ policy.failTimeoutNs, ordering: .relaxed)
-        return !wasEjected
+        guard recentFailures.wrappingAdd(1, ordering: .relaxed).newValue >= policy.maxFails,
+            !isEjected(nowNs: nowNs), mayEject()
+        else { return false }
+        let formerEndNs = ejectedUntilNs.load(ordering: .relaxed)
+        var streak = ejectionStreak.load(ordering: .relaxed)
+        // One that was well for as long as it had been left alone begins anew.
+        let isSoon = formerEndNs > 0 && nowNs &- formerEndNs <= policy.ejectionNs(streak: streak)
+        streak = isSoon ? streak + 1 : 0
+        ejectionStreak.store(streak, ordering: .relaxed)
+        let untilNs = nowNs &+ policy.ejectionNs(streak: streak)
+        ejectedUntilNs.store(untilNs, ordering: .relaxed)
+        // It returns on trial: the failures count on from there, until an answer comes.
+        windowStartNs.store(untilNs, ordering: .relaxed)
+        return true
     }
 
     /// An answer came, whatever its status: the upstream lives.
@@ -191,11 +191,12 @@ package final class Upstream: Sendable {
         if recentFailures.load(ordering: .relaxed) != 0 { recentFailures.store(0, ordering: .relaxed) }
     }
 
-    /// Takes it back before the ejection's time is over; an active check has found it well.
-    package func endEjection(nowNs: UInt64 = 0) {
-        if isEjected(nowNs: nowNs) { markReturned(nowNs: nowNs) }
-        recentFailures.store(0, ordering: .relaxed)
-        ejectedUntilNs.store(0, ordering: .relaxed)
+    /// An active check has found it well: a first ejection ends before its time, and it is back on trial. One that
+    /// follows another stands: the check evidently does not see what is wrong.
+    package func endEjection(nowNs: UInt64) {
+        guard isEjected(nowNs: nowNs), ejectionStreak.load(ordering: .relaxed) == 0 else { return }
+        ejectedUntilNs.store(nowNs, ordering: .relaxed)
+        windowStartNs.store(nowNs, ordering: .relaxed)
     }
 
     package func isEjected(nowNs: UInt64) -> Bool { ejectedUntilNs.load(ordering: .relaxed) > nowNs }
