@@ -20,12 +20,19 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
     let proxies: [ProxyLoop]
     let proxyMetrics: ProxyMetrics
     let logger: Logger
+    let room: WaitingRoom
+    let traffic: TrafficSwitch
+    /// What operators have said, for readers on other threads.
+    let steered = Locked(SteeringRecord())
+    private(set) var steering: SteeringStore?
+    private var steeringRedis: RedisClient?
     private let group: EventLoopGroup
     private let health: HealthChecker
     private let fixed: FixedDiscovery
     private var registry: RegistryDiscovery?
     private var listeners: [Listener] = []
     private var admin: HTTPServer?
+    private var adminSocket: HTTPServer?
     private let published = Atomic(State.starting)
     /// `CLOCK_MONOTONIC` nanoseconds at which it was made.
     package let startedNs = monotonicNs()
@@ -64,9 +71,13 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         let settings = ProxySettings(configuration)
         let nodeID = configuration.node.nodeID
         let room = WaitingRoom(loops: group.loops.count, limit: configuration.queueLimit)
+        let traffic = TrafficSwitch()
+        self.room = room
+        self.traffic = traffic
         proxies = group.loops.map { loop in
             ProxyLoop(
-                loop: loop, settings: settings, metrics: proxyMetrics, nodeID: nodeID, sink: sink, room: room)
+                loop: loop, settings: settings, metrics: proxyMetrics, nodeID: nodeID, sink: sink, room: room,
+                traffic: traffic)
         }
         metrics.gauge("queued_requests", help: "Requests that wait for a place at an upstream.") {
             Double(room.count.load(ordering: .relaxed))
@@ -95,9 +106,13 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
     /// - Throws: `IOError` that names the address or file.
     package func start() async throws(IOError) {
         if let address = configuration.node.adminListen {
+            let token = configuration.adminToken.map { Array($0.secret.utf8) }
             admin = try HTTPServer(
-                group: group, addresses: [try socketAddress(address)], router: AdminServer.router(self))
+                group: group, addresses: [try socketAddress(address)],
+                router: AdminServer.router(self, token.map { .token($0) } ?? .nobody))
         }
+        try listenForOperators()
+        try await startSteering()
         await fixed.start()
         try startRegistry()
         health.start()
@@ -106,14 +121,52 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         await registry?.setState(.ready)
     }
 
-    private func startRegistry() throws(IOError) {
-        guard configuration.discovery.registry, let url = configuration.redisURL else { return }
-        let redisConfiguration: RedisConfiguration
+    private func listenForOperators() throws(IOError) {
+        guard let path = configuration.adminSocket else { return }
+        do throws(IOError) {
+            adminSocket = try AdminSocketFile.serve(
+                path, group: group, router: AdminServer.router(self, .everyone))
+            logger.info("operators are heard", metadata: ["socket": "\(path)"])
+        } catch {
+            if configuration.needsAdminSocket { throw error }
+            logger.warning(
+                "no socket for operators; say where with ADMIN_SOCKET, or off",
+                metadata: ["socket": "\(path)", "reason": "\(error)"])
+        }
+    }
+
+    private func startSteering() async throws(IOError) {
+        if let url = configuration.redisURL {
+            steeringRedis = RedisClient(try redisConfiguration(url), loop: loop, logger: logger)
+        }
+        let steering = SteeringStore(
+            cluster: configuration.node.cluster, redis: steeringRedis, loop: loop, logger: logger
+        ) { [weak self] in self?.apply($0) }
+        self.steering = steering
+        await steering.start()
+        rotateLatencies()
+    }
+
+    private func rotateLatencies() {
+        let timer = loop.makeTimer { [weak self] in
+            guard let self, state != .draining else { return }
+            for upstream in table.all { upstream.latency.rotate() }
+            rotateLatencies()
+        }
+        timer.arm(afterNs: 30_000_000_000)
+    }
+
+    private func redisConfiguration(_ url: ServiceURL) throws(IOError) -> RedisConfiguration {
         do {
-            redisConfiguration = RedisConfiguration(url: try RedisURL(parsing: url.url.secret))
+            return RedisConfiguration(url: try RedisURL(parsing: url.url.secret))
         } catch {
             throw IOError(.invalid, "REDIS_URL: \(error)")
         }
+    }
+
+    private func startRegistry() throws(IOError) {
+        guard configuration.discovery.registry, let url = configuration.redisURL else { return }
+        let redisConfiguration = try redisConfiguration(url)
         let node = configuration.node
         let record = NodeRecord(
             id: node.nodeID, mode: "balancer", address: node.advertise.description, version: version,
@@ -194,9 +247,12 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         for proxy in proxies { proxy.loop.submit { proxy.drain { counter.finish() } } }
         while counter.count > 0, monotonicNs() < deadlineNs { await loop.sleep(ns: 5_000_000) }
         health.stop()
+        steering?.close()
+        steeringRedis?.close()
         await registry?.stop()
         for proxy in proxies { await Self.onLoop(proxy.loop) { proxy.closeAll() } }
         admin?.close()
+        adminSocket?.close()
     }
 
     private static func onLoop(_ loop: EventLoop, _ body: @escaping @Sendable () -> Void) async {
@@ -244,12 +300,6 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
     }
 }
 
-private func unixMs() -> Int {
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
-    return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
-}
-
 /// How many proxies still have clients.
 private final class Unfinished: Sendable {
     private let left: Atomic<Int>
@@ -263,6 +313,7 @@ extension ProxySettings {
     init(_ configuration: BalancerConfiguration) {
         self.init()
         algorithm = configuration.algorithm
+        allowsGroupOverride = configuration.allowsGroupOverride
         slowStartMs = configuration.slowStartMs
         panicThresholdPercent = configuration.panicThresholdPercent
         queueTimeoutMs = configuration.queueTimeoutMs

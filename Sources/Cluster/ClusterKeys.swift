@@ -11,6 +11,9 @@ struct ClusterKeys: Sendable {
     var nodes: String { "\(prefix)nodes" }
     /// The channel on which changes of state are announced, as `<state> <id>`.
     var events: String { "\(prefix)events" }
+    /// What operators have told the balancers, and the channel on which a new version is announced.
+    var steering: String { "\(prefix)steering" }
+    var steeringEvents: String { "\(prefix)steering:events" }
     /// The balancers that have acknowledged one drain of one node.
     func drain(_ id: String, epoch: Int) -> String { "\(prefix)drain:\(id):\(epoch)" }
 }

@@ -8,6 +8,9 @@ package struct BalancerConfiguration: ReadableConfiguration {
         package let keyPath: String
     }
 
+    /// A yes or a no.
+    package enum Switch: String, Sendable, CaseIterable { case on, off }
+
     /// Whether LISTEN speaks TLS.
     package enum TLSPolicy: String, Sendable, CaseIterable { case on, off }
 
@@ -29,6 +32,14 @@ package struct BalancerConfiguration: ReadableConfiguration {
     package let upstreams: [UpstreamSetting]
     /// ALGORITHM.
     package let algorithm: BalancingAlgorithm
+    /// ADMIN_TOKEN: who sends it may change things over TCP.
+    package let adminToken: Redacted<String>?
+    /// ADMIN_SOCKET: the Unix socket for operators; nil: none.
+    package let adminSocket: String?
+    /// True when ADMIN_SOCKET was set, so that it must be there.
+    package let needsAdminSocket: Bool
+    /// GROUP_OVERRIDE: X-Trivet-Group names the group that a request goes to.
+    package let allowsGroupOverride: Bool
     /// SLOW_START: how long the weight of an upstream that joined or came back grows; 0: it is whole at once.
     package let slowStartMs: Int
     /// MAX_CONNECTIONS: requests that an upstream gets at the same time at most; 0: as many as come.
@@ -83,7 +94,7 @@ package struct BalancerConfiguration: ReadableConfiguration {
             "ACCESS_LOG", "the form of the access log, on standard output", default: AccessLogFormat.json)
         upstreams = settings.value(
             "UPSTREAMS", "fixed upstreams", default: [],
-            accepted: "host:port[ weight=1…1000][ max=1…1000000][ backup], separated by commas",
+            accepted: "host:port[ weight=1…1000][ max=1…1000000][ group=NAME][ backup], separated by commas",
             show: { $0.map(\.description).joined(separator: ",") }, parse: BalancerConfiguration.upstreams)
         let standard = Discovery(registry: redisURL != nil, fixed: !upstreams.isEmpty)
         discovery = settings.value(
@@ -92,6 +103,19 @@ package struct BalancerConfiguration: ReadableConfiguration {
             parse: Discovery.init(parsing:))
         algorithm = settings.choice(
             "ALGORITHM", "how a healthy upstream is chosen", default: BalancingAlgorithm.leastConnections)
+        adminToken = settings.secret("ADMIN_TOKEN", "who sends it may change things on ADMIN_LISTEN")
+        if let adminToken, adminToken.secret.utf8.count < 16 {
+            settings.refuse("ADMIN_TOKEN", "is too short to be a secret; expected 16 characters or more")
+        }
+        let socket = settings.value(
+            "ADMIN_SOCKET", "the Unix socket for trivet ctl", default: settings.standardAdminSocket,
+            accepted: "a path, or off", show: { $0.isEmpty ? "off" : $0 }, parse: AdminSocket.parse)
+        adminSocket = socket.isEmpty ? nil : socket
+        needsAdminSocket = settings.isSet("ADMIN_SOCKET")
+        allowsGroupOverride =
+            settings.choice(
+                "GROUP_OVERRIDE", "X-Trivet-Group names the group that a request goes to", default: Switch.off
+            ) == .on
         slowStartMs = settings.durationMs(
             "SLOW_START", "how long the weight of an upstream that joined or came back grows", default: 0,
             in: 0...3_600_000)

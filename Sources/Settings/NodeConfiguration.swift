@@ -75,7 +75,7 @@ package struct NodeConfiguration: Sendable {
         return .tcp(host: machine.address ?? "127.0.0.1", port: port)
     }
 
-    private static func isName(_ text: String) -> Bool {
+    static func isName(_ text: String) -> Bool {
         (1...64).contains(text.utf8.count) && text == name(text)
     }
 

@@ -80,6 +80,9 @@ package struct SettingsReader {
     /// True when the variable has a value.
     package func isSet(_ name: String) -> Bool { environment[name].map { !$0.isEmpty } ?? false }
 
+    /// Where ADMIN_SOCKET is when nothing is said.
+    var standardAdminSocket: String { AdminSocket.standardPath(environment: environment) }
+
     /// A value that `parse` understands. `accepted` says in a few words what that is.
     package mutating func value<Value>(
         _ name: String, _ help: String, default standard: Value, accepted: String, show: (Value) -> String,
@@ -324,7 +327,8 @@ package struct SettingsReader {
         "DATABASE_URL_FILE",
         "TLS_KEY", "TLS_CERTIFICATE", "LISTEN_HTTP", "ACCESS_LOG", "ALGORITHM", "HEALTH_PATH",
         "HEALTH_INTERVAL", "MIGRATE",
-        "MAX_FAILS", "FAIL_TIMEOUT", "MAX_REQUESTS", "BODY_LIMIT",
+        "MAX_FAILS", "FAIL_TIMEOUT", "MAX_REQUESTS", "BODY_LIMIT", "ADMIN_SOCKET", "ADMIN_TOKEN",
+        "ADMIN_TOKEN_FILE",
     ]
 
     private func editDistance(_ a: String, _ b: String, atMost limit: Int) -> Int {

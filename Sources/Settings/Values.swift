@@ -93,19 +93,23 @@ package struct UpstreamSetting: Sendable, Equatable, CustomStringConvertible {
     package var isBackup: Bool
     /// Requests that it gets at the same time at most; nil: as MAX_CONNECTIONS says.
     package var maxConnections: Int?
+    /// The part of the traffic that it belongs to; nil: as GROUP says.
+    package var group: String?
 
     /// An upstream; see the fields.
     package init(
-        host: String, port: Int, weight: Int = 1, isBackup: Bool = false, maxConnections: Int? = nil
+        host: String, port: Int, weight: Int = 1, isBackup: Bool = false, maxConnections: Int? = nil,
+        group: String? = nil
     ) {
         self.host = host
         self.port = port
         self.weight = weight
         self.isBackup = isBackup
         self.maxConnections = maxConnections
+        self.group = group
     }
 
-    /// Parses `host:port[ weight=N][ max=N][ backup]`.
+    /// Parses `host:port[ weight=N][ max=N][ group=NAME][ backup]`.
     init?(parsing text: Substring) {
         let words = text.split(separator: " ")
         guard let first = words.first, first.contains(":"),
@@ -124,6 +128,8 @@ package struct UpstreamSetting: Sendable, Equatable, CustomStringConvertible {
                 (1...1_000_000).contains(value)
             {
                 maxConnections = value
+            } else if word.hasPrefix("group="), NodeConfiguration.isName(String(word.dropFirst(6))) {
+                group = String(word.dropFirst(6))
             } else {
                 return nil
             }
@@ -133,7 +139,7 @@ package struct UpstreamSetting: Sendable, Equatable, CustomStringConvertible {
     package var description: String {
         Address.tcp(host: host, port: port).description + (weight == 1 ? "" : " weight=\(weight)")
             + (maxConnections.map { " max=\($0)" } ?? "")
-            + (isBackup ? " backup" : "")
+            + (group.map { " group=\($0)" } ?? "") + (isBackup ? " backup" : "")
     }
 }
 

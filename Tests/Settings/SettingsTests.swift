@@ -182,14 +182,14 @@ struct SettingsTests {
     @Test("upstreams have weights and backups; discovery combines")
     func upstreams() throws {
         let configuration = try balancer([
-            "TLS": "off", "UPSTREAMS": "a:1 weight=3 max=40, [::1]:2 backup,c:3",
+            "TLS": "off", "UPSTREAMS": "a:1 weight=3 max=40, [::1]:2 group=green backup,c:3",
             "DISCOVERY": "static,dns:api.svc:8080,registry",
             "REDIS_URL": "redis://r", "ALGORITHM": "round_robin",
         ])
         #expect(
             configuration.upstreams == [
                 UpstreamSetting(host: "a", port: 1, weight: 3, maxConnections: 40),
-                UpstreamSetting(host: "::1", port: 2, isBackup: true),
+                UpstreamSetting(host: "::1", port: 2, isBackup: true, group: "green"),
                 UpstreamSetting(host: "c", port: 3),
             ])
         #expect(configuration.discovery.description == "registry,static,dns:api.svc:8080")
@@ -207,7 +207,9 @@ struct SettingsTests {
             ("SLOW_START", "-1"), ("MAX_CONNECTIONS", "many"), ("QUEUE_LIMIT", "-1"), ("QUEUE_TIMEOUT", "0"),
             ("PANIC_THRESHOLD", "101"), ("HEALTH_STATUS", "2x"), ("HEALTH_STATUS", "299-200"),
             ("HEALTH_STATUS", "20"),
-            ("HEALTH_RISE", "0"), ("HEALTH_FALL", "0"), ("HEALTH_TIMEOUT", "0"), ("MAX_EJECTION_TIME", "0"),
+            ("HEALTH_RISE", "0"), ("UPSTREAMS", "a:1 group=b c"), ("UPSTREAMS", "a:1 group="),
+            ("ADMIN_SOCKET", "here"), ("GROUP_OVERRIDE", "yes"), ("HEALTH_FALL", "0"),
+            ("HEALTH_TIMEOUT", "0"), ("MAX_EJECTION_TIME", "0"),
             ("MAX_EJECTION_PERCENT", "0"), ("DISCOVERY", "magic"), ("DISCOVERY", "dns:x"),
             ("DISCOVERY", "dns:x:0"),
         ])
@@ -264,6 +266,22 @@ struct SettingsTests {
         #expect(inside && !own.healthStatus.contains(201) && !own.healthStatus.contains(404))
         let short = problems { try balancer(environment.merging(["MAX_EJECTION_TIME": "1s"]) { $1 }) }
         #expect(short.count == 1 && short[0].hasPrefix("MAX_EJECTION_TIME: is shorter"))
+    }
+
+    @Test("the socket for operators has a place that trivet ctl finds, too; a short token is none")
+    func operators() throws {
+        let environment = ["UPSTREAMS": "a:1", "TLS": "off"]
+        #expect(AdminSocket.standardPath(environment: [:], user: 0) == "/run/trivet-admin.sock")
+        #expect(AdminSocket.standardPath(environment: [:], user: 7) == "/tmp/trivet-7/admin.sock")
+        let run = ["RUNTIME_DIRECTORY": "/run/x", "XDG_RUNTIME_DIR": "/run/user/7"]
+        #expect(AdminSocket.standardPath(environment: run) == "/run/x/admin.sock")
+        #expect(try balancer(environment).needsAdminSocket == false)
+        for (text, path) in [("off", nil), ("/a/b", "/a/b"), ("unix:/a/b", "/a/b")] as [(String, String?)] {
+            let own = environment.merging(["ADMIN_SOCKET": text]) { $1 }
+            #expect(try balancer(own).adminSocket == path && AdminSocket.path(environment: own) == path)
+        }
+        let short = problems { try balancer(environment.merging(["ADMIN_TOKEN": "short"]) { $1 }) }
+        #expect(short == ["ADMIN_TOKEN: is too short to be a secret; expected 16 characters or more"])
     }
 
     @Test("a worker has its own port and concurrency; sizes have units")

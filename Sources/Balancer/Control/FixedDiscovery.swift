@@ -53,8 +53,8 @@ package final class FixedDiscovery: LoopBound, @unchecked Sendable {
             for address in await addresses(upstream.host, upstream.port).prefix(1) {
                 descriptions.append(
                     UpstreamDescription(
-                        id: "\(upstream.host):\(upstream.port)", address: address, group: group,
-                        weight: upstream.weight, isBackup: upstream.isBackup,
+                        id: "\(upstream.host):\(upstream.port)", address: address,
+                        group: upstream.group ?? group, weight: upstream.weight, isBackup: upstream.isBackup,
                         maxConnections: upstream.maxConnections, source: .static))
             }
         }

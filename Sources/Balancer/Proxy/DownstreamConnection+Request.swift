@@ -46,6 +46,11 @@ extension DownstreamConnection {
             closeWhenWritten()
             return false
         }
+        if proxy.traffic.isMaintenance.load(ordering: .relaxed) {
+            channel.inbound.consume(length)
+            refuse(.serviceUnavailable, "down for maintenance", retryAfterSeconds: 30)
+            return true
+        }
         replay = proxy.loop.takeBuffer()
         channel.inbound.withReadableBytes { bytes in
             HeadRewriter.writeRequest(
@@ -98,11 +103,21 @@ extension DownstreamConnection {
                         requestID.append(contentsOf: given)
                     }
                 case .idempotencyKey: exchange.isRetrySafe = true
+                case .other where proxy.settings.allowsGroupOverride:
+                    noteTesterGroup(field, RawSpan(_unsafeBytes: bytes))
                 default: break
                 }
             }
             if proxy.accessLog.isEnabled { describeForLog(bytes) }
         }
+    }
+
+    private func noteTesterGroup(_ field: HeaderField, _ bytes: borrowing RawSpan) {
+        guard bytes.equalsIgnoringCase(field.name, "x-trivet-group") else { return }
+        let name = bytes.extracting(field.value.offsets).withUnsafeBytes {
+            String(decoding: $0, as: UTF8.self)
+        }
+        exchange.testerGroups = proxy.groups.choice(ofGroup: name)
     }
 
     private func describeForLog(_ bytes: UnsafeRawBufferPointer) {
@@ -142,7 +157,7 @@ extension DownstreamConnection {
     func send() {
         while phase == .awaitingResponse {
             let pool: UpstreamPool
-            switch proxy.choose(for: clientKey, excluding: failedPools) {
+            switch proxy.choose(for: clientKey, tester: exchange.testerGroups, excluding: failedPools) {
             case .chosen(let chosen): pool = chosen
             case .full:
                 wait()

@@ -14,7 +14,7 @@ extension DownstreamConnection: Waiter {
         }
         exchange.isWaiting = true
         proxy.metrics.queued.increment(loop: proxy.loop.index)
-        armTimer(proxy.settings.queueTimeoutMs)
+        armTimer(proxy.waitLimitMs)
     }
 
     func proceed() -> Bool {

@@ -58,6 +58,8 @@ final class DownstreamConnection: ChannelDelegate {
         var upstreamSentEOF = false
         var wasSentTwice = false
         var interimResponses = 0
+        /// Where the client wants to go, as testers may.
+        var testerGroups: GroupChoice?
         /// No upstream has a place for it.
         var isWaiting = false
 

@@ -61,6 +61,10 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
 
     private var selector: Selector
     let waiting: WaitingLine
+    let traffic: TrafficSwitch
+    /// How the traffic is shared among the groups of `pools`.
+    private(set) var groups = GroupPlan()
+    private var groupWeights: [String: Int] = [:]
     private var clients: [ObjectIdentifier: DownstreamConnection] = [:]
     private var onDrained: (() -> Void)?
     private lazy var sweep = loop.makeTimer { [unowned self] in sweepIdle() }
@@ -70,7 +74,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     /// The proxy of `loop`. On the loop, or before it runs.
     package init(
         loop: EventLoop, settings: ProxySettings, metrics: ProxyMetrics, nodeID: String, sink: LogSink,
-        room: WaitingRoom
+        room: WaitingRoom, traffic: TrafficSwitch = TrafficSwitch()
     ) {
         redirect = settings.redirectPort.map { RedirectTarget(port: $0) }
         self.loop = loop
@@ -82,6 +86,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         // Loops that draw the same numbers would send their requests to the same upstreams at the same time.
         selector = Selector(policy: policy, seed: .random(in: .min ... .max))
         waiting = WaitingLine(loop: loop, room: room)
+        self.traffic = traffic
         accessLog = AccessLog(format: settings.accessLog, nodeID: nodeID, sink: sink)
     }
 
@@ -121,14 +126,41 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
 
     // MARK: Upstreams
 
-    /// Chooses where a request of the client goes.
-    func choose(for clientKey: UInt64, excluding failed: [UpstreamPool]) -> Selector.Choice {
-        selector.choose(pools, for: Selection(nowNs: loop.nowNs, clientKey: clientKey), excluding: failed)
+    /// Chooses where a request of the client goes. While traffic is paused it has to wait.
+    /// - Parameter tester: the group that the client has named, where it may.
+    func choose(
+        for clientKey: UInt64, tester: GroupChoice?, excluding failed: [UpstreamPool]
+    ) -> Selector.Choice {
+        if traffic.pausedUntilNs.load(ordering: .relaxed) > loop.nowNs { return .full }
+        let selection = Selection(
+            nowNs: loop.nowNs, clientKey: clientKey, groups: tester ?? groups.choice(for: clientKey))
+        return selector.choose(pools, for: selection, excluding: failed)
+    }
+
+    /// How long a request may wait for a place, from now: a pause comes on top.
+    var waitLimitMs: Int {
+        let pausedUntilNs = traffic.pausedUntilNs.load(ordering: .relaxed)
+        let pauseNs = pausedUntilNs > loop.nowNs ? pausedUntilNs - loop.nowNs : 0
+        return settings.queueTimeoutMs + Int(pauseNs / 1_000_000)
+    }
+
+    /// Shares the traffic among groups from now on; empty: all serve alike.
+    package func steer(_ weights: [String: Int]) {
+        assertInLoop()
+        groupWeights = weights
+        planGroups()
+        waiting.serve(all: true)
+    }
+
+    private func planGroups() {
+        groups = GroupPlan(weights: groupWeights, names: Set(pools.map(\.upstream.group)))
+        for pool in pools { pool.groupBit = groups.bit(of: pool.upstream.group) }
     }
 
     /// An upstream has begun its answer `latencyNs` after it was asked, or has failed to.
     @inline(__always)
     func noteLatency(_ latencyNs: UInt64, of pool: UpstreamPool) {
+        pool.upstream.latency.observe(latencyNs)
         if settings.algorithm == .ewma { pool.latency.observe(latencyNs, nowNs: loop.nowNs) }
     }
 
@@ -166,6 +198,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
             pool.isRetired = true
             pool.closeIdle()
         }
+        planGroups()
         waiting.serve(all: true)
     }
 

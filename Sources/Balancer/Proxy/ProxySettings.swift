@@ -8,6 +8,8 @@ package struct ProxySettings: Sendable {
     package var slowStartMs = 0
     /// When less than this share of the upstreams (percent) is available, all are used; 0: when none is.
     package var panicThresholdPercent = 0
+    /// X-Trivet-Group names the group that a request goes to.
+    package var allowsGroupOverride = false
     /// How long a request waits for a place when all upstreams have as many as they may have.
     package var queueTimeoutMs = 5_000
     package var ejection = EjectionPolicy()

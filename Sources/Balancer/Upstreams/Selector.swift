@@ -25,10 +25,12 @@ package struct Selection {
     package var nowNs: UInt64
     /// Stands for the client: `ip_hash` sends equal ones to the same upstream.
     package var clientKey: UInt64 = 0
+    package var groups = GroupChoice.any
 
-    package init(nowNs: UInt64, clientKey: UInt64 = 0) {
+    package init(nowNs: UInt64, clientKey: UInt64 = 0, groups: GroupChoice = .any) {
         self.nowNs = nowNs
         self.clientKey = clientKey
+        self.groups = groups
     }
 }
 
@@ -39,6 +41,9 @@ package struct Selection {
 /// the likely cause, and the nodes' own answers say more than ours would. An upstream that has as many requests
 /// as it may have is passed over; when all that are left are such, the request has to wait: backups are there
 /// for those that fail, not for those that are busy.
+///
+/// Where groups have shares of the traffic, all this holds within the client's own group first, then among the
+/// others that have a share. One without a share gets nothing, unless those that have one have no node at all.
 package struct Selector {
     /// What came of a choice.
     package enum Choice {
@@ -72,23 +77,44 @@ package struct Selector {
     package mutating func choose(
         _ pools: [UpstreamPool], for request: Selection, excluding excluded: [UpstreamPool]
     ) -> Choice {
-        var choice = choose(pools, .primaries, request, excluded)
-        if case .none = choice { choice = choose(pools, .backups, request, excluded) }
-        if case .none = choice { choice = choose(pools, .lastResort, request, excluded) }
+        let (own, weighted) = (request.groups.own, request.groups.weighted)
+        var choice = chooseAvailable(pools, own, request, excluded)
+        if case .none = choice, weighted & ~own != 0 {
+            choice = chooseAvailable(pools, weighted & ~own, request, excluded)
+        }
+        if case .none = choice { choice = choose(pools, .lastResort, own, request, excluded) }
+        if case .none = choice, weighted & ~own != 0 {
+            choice = choose(pools, .lastResort, weighted & ~own, request, excluded)
+        }
+        let others = ~(own | weighted)
+        if case .none = choice, others != 0 {
+            choice = chooseAvailable(pools, others, request, excluded)
+            if case .none = choice { choice = choose(pools, .lastResort, others, request, excluded) }
+        }
         if case .none = choice, !excluded.isEmpty { return choose(pools, for: request, excluding: []) }
         return choice
     }
 
+    /// Available primaries, else available backups, of the groups in `mask`.
+    private mutating func chooseAvailable(
+        _ pools: [UpstreamPool], _ mask: UInt64, _ request: Selection, _ excluded: [UpstreamPool]
+    ) -> Choice {
+        let choice = choose(pools, .primaries, mask, request, excluded)
+        guard case .none = choice else { return choice }
+        return choose(pools, .backups, mask, request, excluded)
+    }
+
     private mutating func choose(
-        _ pools: [UpstreamPool], _ tier: Tier, _ request: Selection, _ excluded: [UpstreamPool]
+        _ pools: [UpstreamPool], _ tier: Tier, _ mask: UInt64, _ request: Selection,
+        _ excluded: [UpstreamPool]
     ) -> Choice {
         if policy.algorithm == .leastConnections, pools.count > Self.scanLimit, tier == .primaries,
             policy.panicThresholdPercent == 0,
-            let choice = twoOfMany(pools, request, excluded)
+            let choice = twoOfMany(pools, mask, request, excluded)
         {
             return .chosen(choice)
         }
-        let isFull = gather(pools, tier, request, excluded)
+        let isFull = gather(pools, tier, mask, request, excluded)
         guard let index = pickCandidate(pools, request) else { return isFull ? .full : .none }
         return .chosen(pools[index])
     }
@@ -98,14 +124,15 @@ package struct Selector {
     /// Fills `candidates`.
     /// - Returns: true when one was passed over because it is full.
     private mutating func gather(
-        _ pools: [UpstreamPool], _ tier: Tier, _ request: Selection, _ excluded: [UpstreamPool]
+        _ pools: [UpstreamPool], _ tier: Tier, _ mask: UInt64, _ request: Selection,
+        _ excluded: [UpstreamPool]
     ) -> Bool {
         candidates.removeAll()
-        let ignoresHealth = tier == .lastResort || (tier == .primaries && isPanic(pools, request))
+        let ignoresHealth = tier == .lastResort || (tier == .primaries && isPanic(pools, mask, request))
         var sawFull = false
         for (index, pool) in pools.enumerated() {
             let upstream = pool.upstream
-            guard tier == .lastResort || upstream.isBackup == (tier == .backups),
+            guard pool.groupBit & mask != 0, tier == .lastResort || upstream.isBackup == (tier == .backups),
                 ignoresHealth ? upstream.isLastResort : upstream.isAvailable(nowNs: request.nowNs),
                 !excluded.contains(pool)
             else { continue }
@@ -121,11 +148,12 @@ package struct Selector {
     }
 
     /// Whether so few primaries are available that the rest could not bear the traffic.
-    private func isPanic(_ pools: [UpstreamPool], _ request: Selection) -> Bool {
+    private func isPanic(_ pools: [UpstreamPool], _ mask: UInt64, _ request: Selection) -> Bool {
         guard policy.panicThresholdPercent > 0 else { return false }
         var wanted = 0
         var available = 0
-        for pool in pools where !pool.upstream.isBackup && pool.upstream.isLastResort {
+        for pool in pools
+        where pool.groupBit & mask != 0 && !pool.upstream.isBackup && pool.upstream.isLastResort {
             wanted += 1
             if pool.upstream.isAvailable(nowNs: request.nowNs) { available += 1 }
         }
@@ -246,13 +274,14 @@ package struct Selector {
 
     /// Two among many that have not been looked through; nil when chance finds too few.
     private mutating func twoOfMany(
-        _ pools: [UpstreamPool], _ request: Selection, _ excluded: [UpstreamPool]
+        _ pools: [UpstreamPool], _ mask: UInt64, _ request: Selection, _ excluded: [UpstreamPool]
     ) -> UpstreamPool? {
         var first: UpstreamPool?
         // A few draws find two candidates unless most are away; then the full scan decides.
         for _ in 0..<8 {
             let pool = pools[Int((nextRandom() >> 33) % UInt64(pools.count))]
-            guard !pool.upstream.isBackup, pool.upstream.isAvailable(nowNs: request.nowNs),
+            guard pool.groupBit & mask != 0, !pool.upstream.isBackup,
+                pool.upstream.isAvailable(nowNs: request.nowNs),
                 !pool.upstream.isFull, !excluded.contains(pool), pool !== first
             else { continue }
             guard let other = first else {

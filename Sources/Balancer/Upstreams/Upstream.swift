@@ -73,6 +73,10 @@ package final class Upstream: Sendable {
     package let isReady: Atomic<Bool>
     /// What the active health checks say; true until one has failed.
     package let isHealthy = Atomic<Bool>(true)
+    /// In place of `weight` when operators have said so; 0: they have not.
+    package let steeredWeight = Atomic<Int>(0)
+    /// How long it took to begin its answers lately.
+    package let latency = LatencyHistogram()
     private let recentFailures = Atomic<Int>(0)
     private let windowStartNs = Atomic<UInt64>(0)
     private let ejectedUntilNs = Atomic<UInt64>(0)
@@ -120,7 +124,8 @@ package final class Upstream: Sendable {
     /// Its weight now, in parts of `weightUnit`: less while it starts slowly.
     @inline(__always)
     package func currentWeight(nowNs: UInt64, slowStartNs: UInt64) -> Int {
-        let whole = weight * Self.weightUnit
+        let steered = steeredWeight.load(ordering: .relaxed)
+        let whole = (steered > 0 ? steered : weight) * Self.weightUnit
         guard slowStartNs > 0 else { return whole }
         let sinceNs = max(returnedNs.load(ordering: .relaxed), ejectedUntilNs.load(ordering: .relaxed))
         let elapsedNs = nowNs > sinceNs ? nowNs &- sinceNs : 0

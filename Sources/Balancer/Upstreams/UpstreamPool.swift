@@ -10,6 +10,8 @@ package final class UpstreamPool {
     var connecting = 0
     /// The upstream has left the table: connections are closed when they become idle.
     var isRetired = false
+    /// Its group's bit in the loop's `GroupPlan`.
+    package var groupBit = UInt64.max
     /// State of the smooth weighted round robin.
     var credit = 0
     /// How quickly the upstream has answered this loop lately; kept up for `ewma` only.

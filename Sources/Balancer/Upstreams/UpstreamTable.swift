@@ -1,3 +1,4 @@
+import Cluster
 import Logging
 import Reactor
 
@@ -12,6 +13,7 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
     private let logger: Logger
     private var described: [UpstreamDescription.Source: [UpstreamDescription]] = [:]
     private var upstreams: [Upstream] = []
+    private var nodes: [String: SteeringRecord.Node] = [:]
     /// What readers on other threads see: the admin API and the metrics.
     private let published = Locked<[Upstream]>([])
 
@@ -33,6 +35,17 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
     package func update(_ source: UpstreamDescription.Source, _ descriptions: [UpstreamDescription]) {
         assertInLoop()
         described[source] = descriptions
+        refresh()
+    }
+
+    /// Takes what operators say of the nodes: who gets no new requests, and who another weight.
+    package func steer(_ record: SteeringRecord) {
+        assertInLoop()
+        nodes = record.nodes
+        refresh()
+    }
+
+    private func refresh() {
         var chosen: [String: UpstreamDescription] = [:]
         for source in [UpstreamDescription.Source.static, .dns, .registry] {
             for description in described[source] ?? [] {
@@ -74,13 +87,17 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
 
     private func note(_ description: UpstreamDescription, in upstream: Upstream) {
         let wasReady = upstream.isReady.exchange(description.isReady, ordering: .relaxed)
-        let wasDraining = upstream.isDraining.exchange(description.isDraining, ordering: .relaxed)
-        if (wasDraining && !description.isDraining) || (!wasReady && description.isReady) {
+        let node = nodes[description.id]
+        upstream.steeredWeight.store(node?.weight ?? 0, ordering: .relaxed)
+        let isDraining = description.isDraining || node?.isDrained == true
+        let wasDraining = upstream.isDraining.exchange(isDraining, ordering: .relaxed)
+        if isDraining, !wasDraining { loop.spawn { [self] in await settle(upstream) } }
+        if (wasDraining && !isDraining) || (!wasReady && description.isReady) {
             upstream.markReturned(nowNs: loop.nowNs)
         }
-        if description.isDraining != wasDraining {
+        if isDraining != wasDraining {
             logger.info(
-                description.isDraining ? "upstream drains" : "upstream is back",
+                isDraining ? "upstream drains" : "upstream is back",
                 metadata: Self.metadata(upstream))
         }
     }
@@ -95,7 +112,9 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
     package func settle(_ upstream: Upstream) async {
         for proxy in proxies {
             // A connection that is being made is idle, in use or gone within the connect timeout.
-            while !(await closeIdle(proxy, upstream)) { await loop.sleep(ns: 5_000_000) }
+            while upstream.isDraining.load(ordering: .relaxed), !(await closeIdle(proxy, upstream)) {
+                await loop.sleep(ns: 5_000_000)
+            }
         }
     }
 

@@ -2,7 +2,7 @@ import COpenSSL
 import Glibc
 import Settings
 
-/// One GET to a server on this machine, blocking, for errands that have no event loop.
+/// One request to a server on this machine, blocking, for errands that have no event loop.
 enum LocalHTTP {
     struct Answer {
         let status: Int
@@ -19,11 +19,21 @@ enum LocalHTTP {
     static func get(
         _ address: Address, path: String, tls: Bool = false, timeoutMs: Int, headers: [String] = []
     ) throws(Failure) -> Answer {
+        try request(address, method: "GET", path: path, tls: tls, timeoutMs: timeoutMs, headers: headers)
+    }
+
+    /// The same with another method and a JSON body.
+    static func request(
+        _ address: Address, method: String, path: String, tls: Bool = false, timeoutMs: Int,
+        headers: [String] = [], body: String? = nil
+    ) throws(Failure) -> Answer {
         let socket = try connect(address, timeoutMs: timeoutMs)
         defer { close(socket) }
         let host = if case .tcp(let host, _) = address, !host.contains(":") { host } else { "localhost" }
-        let lines = ["GET \(path) HTTP/1.1", "Host: \(host)", "Connection: close"] + headers
-        let request = Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8)
+        var lines = ["\(method) \(path) HTTP/1.1", "Host: \(host)", "Connection: close"] + headers
+        if method != "GET" { lines.append("Content-Length: \(body?.utf8.count ?? 0)") }
+        if body != nil { lines.append("Content-Type: application/json") }
+        let request = Array((lines.joined(separator: "\r\n") + "\r\n\r\n" + (body ?? "")).utf8)
         let bytes = tls ? try exchangeTLS(socket, request) : try exchange(socket, request)
         return try parse(bytes)
     }

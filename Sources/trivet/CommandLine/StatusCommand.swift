@@ -29,7 +29,7 @@ struct StatusCommand: ParsableCommand {
             StandardError.write("trivet: no status from \(address): \(failure)")
             throw ExitCode(1)
         }
-        if json {
+        if json || JSONFlag.isGiven {
             StandardOutput.write(body)
             return
         }

@@ -17,7 +17,7 @@ struct TrivetCommand: ParsableCommand {
         version: "trivet \(TrivetVersion.current)",
         subcommands: [
             UpCommand.self, DownCommand.self, MigrateCommand.self, HealthCommand.self,
-            CertificateCommand.self, InitSecretsCommand.self, StatusCommand.self,
+            CertificateCommand.self, InitSecretsCommand.self, StatusCommand.self, ControlCommand.self,
         ])
 
     @Option(help: "What to run as: api, worker or balancer. Also as the variable MODE.")

@@ -30,6 +30,7 @@ final class ProxyRig: Sendable {
     let metrics: MetricsRegistry
     let proxyMetrics: ProxyMetrics
     let room: WaitingRoom
+    let traffic: TrafficSwitch
     private let directory: TestDirectory
     private let sink: LogSink
     private let logDescriptor: Int32
@@ -64,11 +65,12 @@ final class ProxyRig: Sendable {
                     maxConnections: backend.maxConnections, source: .static))
         }
         let room = WaitingRoom(loops: loops, limit: queueLimit)
+        let traffic = TrafficSwitch()
         let proxies = try group.loops.map { loop in
             try onLoop(loop) {
                 let proxy = ProxyLoop(
                     loop: loop, settings: final, metrics: proxyMetrics, nodeID: "lb-test", sink: sink,
-                    room: room)
+                    room: room, traffic: traffic)
                 proxy.apply(upstreams)
                 return proxy
             }
@@ -81,6 +83,7 @@ final class ProxyRig: Sendable {
         self.proxyMetrics = proxyMetrics
         self.upstreams = upstreams
         self.room = room
+        self.traffic = traffic
         self.proxies = proxies
         for proxy in proxies { proxy.onEjection = { [weak self] in self?.moveWaiting(from: $0) } }
         for proxy in proxies { try listen(proxy, tls: tls) }
