@@ -17,6 +17,7 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
     private let directory: ClusterDirectory
     private let observerID: String
     private let logger: Logger
+    private let refreshMs: Int
     private let onChange: ([ClusterMember]) -> Void
     private var subscriber: RedisSubscriber?
     private var timer: LoopTimer?
@@ -30,16 +31,18 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
     /// Begins to watch.
     /// - Parameters:
     ///   - observerID: the balancer's own node id, with which it acknowledges.
+    ///   - refreshMs: after this long without an announcement it reads all the same.
     ///   - onChange: called on the loop when a node came, went, started anew, or changed its state, address,
     ///     group or drain.
     package init(
         cluster: String, observerID: String, redis: RedisClient, logger: Logger,
-        onChange: @escaping ([ClusterMember]) -> Void
+        refreshMs: Int = ClusterTiming.refreshMs, onChange: @escaping ([ClusterMember]) -> Void
     ) {
         loop = redis.loop
         directory = ClusterDirectory(cluster: cluster, redis: redis)
         self.observerID = observerID
         self.logger = logger
+        self.refreshMs = refreshMs
         self.onChange = onChange
         timer = loop.makeTimer { [weak self] in self?.listSoon() }
         subscriber = RedisSubscriber(
@@ -102,7 +105,7 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
 
     private func list() async {
         isListWanted = false
-        var nextMs = ClusterTiming.refreshMs
+        var nextMs = refreshMs
         do throws(RedisError) {
             let found = try await directory.members()
             guard !isClosed else { return }

@@ -13,13 +13,19 @@ final class Maintenance: LoopBound, @unchecked Sendable {
     private var timer: LoopTimer?
     private var isStopped = false
 
-    private static let intervalMs = 1000
+    private let intervalMs: Int
 
-    /// - Parameter onStatus: called on the loop after each round.
-    init(queue: JobQueue, loop: EventLoop, logger: Logger, onStatus: @escaping (QueueStatus) -> Void) {
+    /// - Parameters:
+    ///   - intervalMs: between two rounds, when no scheduled job is due earlier.
+    ///   - onStatus: called on the loop after each round.
+    init(
+        queue: JobQueue, loop: EventLoop, logger: Logger, intervalMs: Int = 1000,
+        onStatus: @escaping (QueueStatus) -> Void
+    ) {
         self.queue = queue
         self.loop = loop
         self.logger = logger
+        self.intervalMs = intervalMs
         self.onStatus = onStatus
     }
 
@@ -36,7 +42,7 @@ final class Maintenance: LoopBound, @unchecked Sendable {
 
     private func round() {
         loop.spawn { [self] in
-            var waitMs = Self.intervalMs
+            var waitMs = intervalMs
             do throws(RedisError) {
                 let status = try await queue.maintain()
                 if status.recovered > 0 || status.failed > 0 {

@@ -42,6 +42,7 @@ package final class WorkerNode: LoopBound, @unchecked Sendable {
     package struct Tuning: Sendable {
         package var leaseMs = 10_000
         package var retry = RetryPolicy()
+        package var maintenanceMs = 1000
         package init() {}
     }
 
@@ -83,7 +84,9 @@ package final class WorkerNode: LoopBound, @unchecked Sendable {
                 logger: logger)
         }
         let consumers = consumers
-        maintenance = Maintenance(queue: lanes[0].queue, loop: lanes[0].loop, logger: logger) { status in
+        maintenance = Maintenance(
+            queue: lanes[0].queue, loop: lanes[0].loop, logger: logger, intervalMs: tuning.maintenanceMs
+        ) { status in
             metrics.note(status)
             // In case that a message was lost.
             guard status.ready > 0 else { return }

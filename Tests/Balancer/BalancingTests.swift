@@ -125,7 +125,7 @@ struct BalancingTests {
         }
     }
 
-    @Test("after MAX_FAILS failures an upstream is left alone for FAIL_TIMEOUT, then asked again")
+    @Test("after MAX_FAILS failures an upstream is left alone, until its ejection ends")
     func ejection() async throws {
         let up = try TestUpstream("shaky") { visit in
             if visit.index < 3 { _ = try visit.request() } else { try visit.serve() }
@@ -135,14 +135,39 @@ struct BalancingTests {
             [up, good],
             configure: {
                 $0.ejection.maxFails = 3
-                $0.ejection.failTimeoutNs = 300_000_000
+                $0.ejection.failTimeoutNs = 3_600_000_000_000
             }
         ) { rig in
             #expect(try names(rig, 6) == Array(repeating: "good", count: 6))
             #expect(up.visits.count == 3)
             #expect(rig.proxyMetrics.ejections.value == 1)
             #expect(rig.upstreams[0].state(nowNs: monotonicNs()) == "ejected")
+            rig.upstreams[0].endEjection(nowNs: monotonicNs())
+            let after = try names(rig, 2)
+            #expect(Set(after) == ["shaky", "good"])
+        }
+    }
+
+    @Test("an ejected upstream is asked again when FAIL_TIMEOUT is over, not before")
+    func ejectionEnds() async throws {
+        let up = try TestUpstream("shaky") { visit in
+            guard visit.index == 0 else { return try visit.serve() }
+            _ = try visit.request()
+            visit.upstream.noteText("\(monotonicNs())")
+        }
+        let good = try TestUpstream("good")
+        let failTimeoutNs: UInt64 = 300_000_000
+        try await ProxyRig.with(
+            [up, good],
+            configure: {
+                $0.ejection.maxFails = 1
+                $0.ejection.failTimeoutNs = failTimeoutNs
+            }
+        ) { rig in
+            #expect(try names(rig, 1) == ["good"])
+            let failedNs = try #require(up.texts.first.flatMap { UInt64($0) })
             try eventuallyBlocking("it is asked again") { try names(rig, 2).contains("shaky") }
+            #expect(monotonicNs() - failedNs >= failTimeoutNs)
         }
     }
 

@@ -174,7 +174,7 @@ struct FlowTests {
                 if request.target != "/never" { try visit.answer("ok") }
             }
         }
-        try await ProxyRig.with([up], configure: { $0.responseTimeoutMs = 150 }) { rig in
+        try await ProxyRig.with([up], configure: { $0.responseTimeoutMs = 1_000 }) { rig in
             let client = try rig.client()
             try client.send("GET /never HTTP/1.1\r\nHost: h\r\n\r\n")
             let response = try client.response()
@@ -249,7 +249,7 @@ struct FlowTests {
         arguments: [false, true])
     func slowloris(used: Bool) async throws {
         let up = try TestUpstream()
-        try await ProxyRig.with([up], configure: { $0.headTimeoutMs = 200 }) { rig in
+        try await ProxyRig.with([up], configure: { $0.headTimeoutMs = 700 }) { rig in
             let client = try rig.client()
             if used {
                 try client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -257,13 +257,9 @@ struct FlowTests {
             }
             let outcome = Outcome()
             startThread {
-                // Byte for byte, each in time, all of them not.
-                for byte in Array(
-                    "GET / HTTP/1.1\r\nHost: h\r\nX: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy".utf8)
-                {
-                    do { try client.send([byte]) } catch { break }
-                    usleep(10_000)
-                }
+                // Byte for byte, each in time, all of them never.
+                var byte = ArraySlice("GET / HTTP/1.1\r\nHost: h\r\nX: ".utf8)
+                while (try? client.send([byte.popFirst() ?? 0x79])) != nil { blockThread(ms: 10) }
                 outcome.set(.success(()))
             }
             let response = try client.response()
@@ -293,8 +289,8 @@ struct FlowTests {
         try await ProxyRig.with(
             [up],
             configure: {
-                $0.clientIdleTimeoutMs = 100
-                $0.headTimeoutMs = 100
+                $0.clientIdleTimeoutMs = 200
+                $0.headTimeoutMs = 700
             }
         ) { rig in
             let client = try rig.client()

@@ -153,6 +153,16 @@ struct SelectorTests {
         #expect(upstream.recordFailure(nowNs: now, policy: policy))
     }
 
+    @Test("a failure told by a loop whose clock is a little behind another's counts as well")
+    func clocks() {
+        let upstream = upstream()
+        let policy = EjectionPolicy(maxFails: 3, failTimeoutNs: 10 * Self.second)
+        let now = 1_000 * Self.second
+        #expect(!upstream.recordFailure(nowNs: now, policy: policy))
+        #expect(!upstream.recordFailure(nowNs: now - 1, policy: policy))
+        #expect(upstream.recordFailure(nowNs: now, policy: policy))
+    }
+
     @Test("an ejection is told once, and a successful check ends it")
     func endOfEjection() {
         let upstream = upstream()

@@ -72,11 +72,15 @@ final class ClusterFixture: LoopBound, @unchecked Sendable {
     }
 
     /// A balancer's view; it acknowledges each drain that it hears of when told to.
-    func view(_ id: String, acknowledges: Bool = true, log: ChangeLog? = nil) throws -> ClusterView {
+    func view(
+        _ id: String, acknowledges: Bool = true, refreshMs: Int = ClusterTiming.refreshMs,
+        log: ChangeLog? = nil
+    ) throws -> ClusterView {
         final class Box { var view: ClusterView? }
         let box = Box()
-        let view = ClusterView(cluster: cluster, observerID: id, redis: try client(), logger: Self.logger) {
-            members in
+        let view = ClusterView(
+            cluster: cluster, observerID: id, redis: try client(), logger: Self.logger, refreshMs: refreshMs
+        ) { members in
             log?.startedMs += members.map(\.record.startedMs)
             guard acknowledges else { return }
             for member in members where member.record.state == .draining {

@@ -9,16 +9,17 @@ struct ClusterViewTests {
     func follows() async throws {
         try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
             _ = try await fixture.node("api-1")
-            let view = try fixture.view("balancer")
-            try await eventually(within: 1, "the first node is seen") { view.ids == ["api-1"] }
+            // Nothing but announcements can tell it in time.
+            let view = try fixture.view("balancer", refreshMs: 3_600_000)
+            try await eventually("the first node is seen") { view.ids == ["api-1"] }
             let second = try await fixture.node("api-2", state: .starting)
-            try await eventually(within: 1, "the second one is seen") {
+            try await eventually("the second one is seen") {
                 view.member("api-2")?.record.state == .starting
             }
             await second.setState(.ready)
-            try await eventually(within: 1, "it is ready") { view.member("api-2")?.record.state == .ready }
+            try await eventually("it is ready") { view.member("api-2")?.record.state == .ready }
             await second.leave()
-            try await eventually(within: 1, "it is gone") { view.ids == ["api-1"] }
+            try await eventually("it is gone") { view.ids == ["api-1"] }
         }
     }
 
@@ -27,10 +28,10 @@ struct ClusterViewTests {
         try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
             _ = try await fixture.node("api-1", startedMs: 1)
             let log = ChangeLog()
-            let view = try fixture.view("balancer", log: log)
-            try await eventually(within: 1, "the first process is seen") { log.startedMs == [1] }
+            let view = try fixture.view("balancer", refreshMs: 3_600_000, log: log)
+            try await eventually("the first process is seen") { log.startedMs == [1] }
             _ = try await fixture.node("api-1", startedMs: 2)
-            try await eventually(within: 1, "the second one is told of") { log.startedMs == [1, 2] }
+            try await eventually("the second one is told of") { log.startedMs == [1, 2] }
             #expect(view.ids == ["api-1"])
         }
     }
@@ -54,7 +55,7 @@ struct ClusterViewTests {
             #expect(view.member("api-1")?.isHealthy == false)
             _ = try await fixture.node("api-2")
             try await eventually("a new node is seen beside it") { view.ids == ["api-1", "api-2"] }
-            try await eventually(within: 14, "the one that stays away is forgotten") { view.ids == ["api-2"] }
+            try await eventually(within: 30, "the one that stays away is forgotten") { view.ids == ["api-2"] }
         }
     }
 }

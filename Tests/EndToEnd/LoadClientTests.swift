@@ -13,7 +13,7 @@ extension EndToEnd {
                     : LoadRequest("GET", "/\(index)", label: "GET")
             }
             plan.connections = 8
-            plan.timeoutMs = 1_000
+            plan.timeoutMs = 15_000
             let run = try LoadRun(plan)
             try during(run)
             try eventuallyBlocking(within: 20, "\(requests) requests") {

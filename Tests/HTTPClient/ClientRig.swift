@@ -108,7 +108,7 @@ final class ScriptedServer: Sendable {
         port = listener.port
         _ = try TestThread {
             for number in 0..<connections {
-                guard let peer = try? listener.accept() else { return }
+                guard let peer = try? listener.accept(withinSeconds: 120) else { return }
                 let connection = TestHTTPConnection(accepted: peer)
                 try? script(number, connection)
                 connection.close()

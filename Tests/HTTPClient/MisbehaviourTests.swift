@@ -89,6 +89,7 @@ struct MisbehaviourTests {
         let other = try staleServer()
         try await withClient { rig in
             try await rig.expect(text: "0", .get, other.url())
+            try await eventually("the connection is kept") { await rig.idleCount == 1 }
             let error = try await rig.failure(.post, other.url(), body: "x")
             #expect(error.kind == .disconnected && !error.isRetrySafe)
         }

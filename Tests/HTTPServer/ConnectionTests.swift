@@ -203,9 +203,9 @@ struct ConnectionTests {
     @Test("an idle connection is closed silently, a slow head answered 408")
     func deadlines() async throws {
         var configuration = HTTPServerConfiguration()
-        configuration.idleTimeoutMs = 50
-        configuration.headTimeoutMs = 100
-        configuration.bodyTimeoutMs = 50
+        configuration.idleTimeoutMs = 200
+        configuration.headTimeoutMs = 1_000
+        configuration.bodyTimeoutMs = 200
         try await withServer(configuration: configuration, routes: commonRoutes) { rig in
             let idle = try rig.connect()
             #expect(try idle.exchange(getHello).status == 200)

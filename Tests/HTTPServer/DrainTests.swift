@@ -25,7 +25,7 @@ struct DrainTests {
             let response = try busy.readResponse()
             #expect(response.body == "slow" && response["connection"] == "close")
             #expect(try busy.isAtEnd())
-            #expect(await rig.server.drained(timeoutMs: 5000))
+            #expect(await rig.server.drained(timeoutMs: 20_000))
             #expect(throws: TestFailure.self) { try rig.connect() }
             #expect(rig.server.connectionCount == 0 && rig.server.activeRequestCount == 0)
         }

@@ -249,11 +249,11 @@ struct TLSTests {
     func deadlineIsOver() async throws {
         let certificate = try TestCertificate()
         var configuration = certificate.server
-        configuration.handshakeTimeoutMs = 500
+        configuration.handshakeTimeoutMs = 1_500
         try await withServer(configuration) { rig, server in
             let peer = try await TLSPeer.connect(port: server.port)
             try await roundTrip(peer)
-            try await rig.task { loop in await loop.sleep(ns: 800_000_000) }
+            try await rig.task { loop in await loop.sleep(ns: 1_800_000_000) }
             try await roundTrip(peer)
         }
     }

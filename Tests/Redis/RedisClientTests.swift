@@ -90,7 +90,7 @@ struct RedisClientTests {
             let (error, seconds) = try await failure { try await client.send("PING") }
             guard case .unavailable(let why) = error else { throw error }
             #expect(why.contains(userInfo.isEmpty ? "NOAUTH" : "WRONGPASS"))
-            #expect(seconds < 3)
+            #expect(seconds < 8)
         }
     }
 
@@ -104,7 +104,7 @@ struct RedisClientTests {
                 try await client.send(RedisCommand("ECHO", "late"), timeoutMs: 200)
             }
             #expect(error == .timeout(sent: true))
-            #expect(seconds >= 0.19 && seconds < 3)
+            #expect(seconds >= 0.19 && seconds < 8)
             redis.thaw()
             #expect(try await client.send("ECHO", "after").string == "after")
             #expect(client.isConnected)
@@ -115,9 +115,9 @@ struct RedisClientTests {
     func stalled() async throws {
         let redis = try TestRedis()
         try await RedisFixture(redis.url) {
-            $0.stallGraceMs = 100
-            $0.commandTimeoutMs = 200
-            $0.connectTimeoutMs = 200
+            $0.stallGraceMs = 500
+            $0.commandTimeoutMs = 500
+            $0.connectTimeoutMs = 500
         }.run { client async throws in
             try await eventually("it connects") { try await client.send("PING") == .status("PONG") }
             let before = try await client.send(RedisCommand("CLIENT", "ID"), timeoutMs: 10_000).int
@@ -142,10 +142,10 @@ struct RedisClientTests {
             for _ in 0..<20 {
                 let (error, seconds) = try await failure { try await client.send("GET", "a") }
                 guard case .unavailable = error else { throw error }
-                #expect(error.isRetrySafe && seconds < 3)
+                #expect(error.isRetrySafe && seconds < 8)
             }
             try redis.start()
-            try await eventually(within: 5, "the server is used again without a command") {
+            try await eventually(within: 20, "the server is used again without a command") {
                 client.isConnected
             }
             #expect(try await client.send("GET", "a") == .null)
@@ -170,7 +170,7 @@ struct RedisClientTests {
         try await RedisFixture("redis://no-such-host.invalid") { $0.commandTimeoutMs = 1000 }.run {
             client async throws in
             let (error, seconds) = try await failure { try await client.send("PING") }
-            #expect(error.isOutage && error.isRetrySafe && seconds < 3)
+            #expect(error.isOutage && error.isRetrySafe && seconds < 8)
         }
     }
 
@@ -231,7 +231,7 @@ struct RedisClientTests {
             let (error, seconds) = try await failure {
                 try await dedicated.send(RedisCommand("BLPOP", "list", 5), blockingMs: 5000)
             }
-            #expect(error == .closed && seconds < 3)
+            #expect(error == .closed && seconds < 8)
         }
     }
 

@@ -54,12 +54,16 @@ struct RedisSubscriberTests {
         let heard = Heard()
         try await RedisFixture(redis.url).run { client async throws in
             var configuration = RedisConfiguration(url: try RedisURL(parsing: redis.url))
-            configuration.subscriptionPingMs = 100
+            configuration.subscriptionPingMs = 300
             let subscriber = RedisSubscriber(
                 configuration, channels: ["a"], loop: client.loop, logger: RedisFixture.logger
             ) { heard.add($0) }
             try await eventually("it subscribes") { subscriber.isConnected }
-            try await Task.sleep(nanoseconds: 400_000_000)
+            try await eventually("a few pings were answered") {
+                let statistics = try await client.send("INFO", "commandstats").string ?? ""
+                let calls = statistics.split(separator: "cmdstat_ping:calls=").dropFirst().first
+                return calls.flatMap { Int($0.prefix { $0 != "," }) } ?? 0 >= 4
+            }
             #expect(heard.all == ["connected"], "a healthy quiet connection stays")
             redis.freeze()
             try await eventually("the silence is told") { heard.all.last == "disconnected" }

@@ -15,7 +15,7 @@ struct AccessLogTests {
         let wantsFlush = log.add(entry, time: LogTime(unixSeconds: 971_211_336, millisecond: 42))
         #expect(wantsFlush)
         log.flush()
-        #expect(sink.flush(timeoutMs: 5000))
+        #expect(sink.flush(timeoutMs: 20_000))
         return pipe.readSome()
     }
 
@@ -97,7 +97,7 @@ struct AccessLogTests {
         var entry = AccessEntry()
         fill(&entry)
         for _ in 0..<500 { _ = log.add(entry, time: .now()) }
-        #expect(sink.flush(timeoutMs: 5000))
+        #expect(sink.flush(timeoutMs: 20_000))
         #expect(pipe.readSome().utf8.count > 16_000)
     }
 }

@@ -15,7 +15,7 @@ struct LogSinkTests {
         defer { pipe.close() }
         let sink = LogSink(descriptor: pipe.writeEnd) { _ in [] }
         for index in 0..<1000 { #expect(write(sink, "line \(index)\n")) }
-        #expect(sink.flush(timeoutMs: 5000))
+        #expect(sink.flush(timeoutMs: 20_000))
         #expect(pipe.readSome() == (0..<1000).map { "line \($0)\n" }.joined())
         sink.close(timeoutMs: 1000)
     }
@@ -65,7 +65,7 @@ struct LogSinkTests {
         Glibc.close(pipe.readEnd)
         let sink = LogSink(descriptor: pipe.writeEnd) { _ in [] }
         #expect(write(sink, "nobody reads this\n", urgent: true))
-        #expect(sink.flush(timeoutMs: 5000))
+        #expect(sink.flush(timeoutMs: 20_000))
         sink.close(timeoutMs: 1000)
         Glibc.close(pipe.writeEnd)
     }
@@ -80,7 +80,7 @@ struct LogSinkTests {
         logger[metadataKey: "request_id"] = "abc"
         logger.info("not shown")
         logger.error("shown", metadata: ["job": "7"])
-        #expect(sink.flush(timeoutMs: 5000))
+        #expect(sink.flush(timeoutMs: 20_000))
         let text = pipe.readSome()
         #expect(!text.contains("not shown"))
         #expect(

@@ -137,8 +137,6 @@ package final class PeerListener: Sendable {
         }
         guard bound else { throw TestFailure("listen: errno \(errno)") }
         port = Int(UInt16(bigEndian: address.sin_port))
-        var patience = timeval(tv_sec: Peer.patienceSeconds, tv_usec: 0)
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     }
 
     deinit { close(fd) }
@@ -146,7 +144,10 @@ package final class PeerListener: Sendable {
     /// Whoever waits in `accept` gets an error, and nobody is accepted any more.
     package func stop() { shutdown(fd, Int32(SHUT_RDWR)) }
 
-    package func accept() throws -> Peer {
+    /// Waits for the next connection. Throws `TestFailure` when none comes in time.
+    package func accept(withinSeconds seconds: Int = Peer.patienceSeconds) throws -> Peer {
+        var patience = timeval(tv_sec: seconds, tv_usec: 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         let accepted = Glibc.accept(fd, nil, nil)
         guard accepted >= 0 else { throw TestFailure("accept: errno \(errno)") }
         return Peer(fd: accepted)

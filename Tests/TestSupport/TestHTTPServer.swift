@@ -38,8 +38,11 @@ package final class TestHTTPServer: Sendable {
         listener = try PeerListener(backlog: 512)
         self.answer = answer
         try TestThread { [weak self, listener] in
-            while let peer = try? listener.accept() {
+            while true {
+                // Without a client for a while it waits on.
+                let accepted = try? listener.accept()
                 guard let self, !self.isStopped else { return }
+                guard let peer = accepted else { continue }
                 _ = try? TestThread { [weak self] in try? self?.serve(peer) }
             }
         }
@@ -71,8 +74,11 @@ package final class TestHTTPServer: Sendable {
             case .response(let status, let body):
                 try peer.send(Self.text(status, "", body))
             case .lastResponse(let status, let body):
+                peer.cork(true)
                 return try peer.send(Self.text(status, "Connection: close\r\n", body))
             case .responseThenClose(let status, let body):
+                // Corked until the close: the end comes with the last byte, not some time after it.
+                peer.cork(true)
                 return try peer.send(Self.text(status, "", body))
             case .nothing:
                 return

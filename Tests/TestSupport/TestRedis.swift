@@ -98,7 +98,7 @@ package final class TestRedis: Sendable {
     package func cli(_ words: String...) throws -> String {
         let environment = password.map { ["REDISCLI_AUTH": $0] } ?? [:]
         let output = try TestProcess.run(
-            "redis-cli", ["-p", "\(port)"] + words, environment: environment, within: 10)
+            "redis-cli", ["-p", "\(port)"] + words, environment: environment, within: 30)
         return output.last == "\n" ? String(output.dropLast()) : output
     }
 }

@@ -1,53 +1,21 @@
 import Bytes
 import Jobs
-import Reactor
 import TestSupport
 import Testing
 import Worker
 
 @Suite("Built-in tasks")
 struct BuiltInTaskTests {
-    /// Answers each connection with the next of `answers`, and keeps what it was sent.
-    private final class Receiver: Sendable {
-        let listener: PeerListener
-        let requests = Locked<[String]>([])
-
-        init(_ answers: [String]) throws {
-            listener = try PeerListener()
-            let listener = listener
-            Task.detached { [self] in
-                try await onThread {
-                    for answer in answers {
-                        let peer = try listener.accept()
-                        var text = ""
-                        while !Self.isComplete(text) {
-                            let some = try peer.receiveSome()
-                            if some.isEmpty { break }
-                            text += String(decoding: some, as: UTF8.self)
-                        }
-                        self.requests.withLock { $0.append(text) }
-                        try peer.send(answer)
-                        peer.close()
-                    }
-                }
-            }
+    /// Gives each request the next of `answers`, and closes.
+    private static func receiver(_ answers: (status: Int, body: String)...) throws -> TestHTTPServer {
+        try TestHTTPServer { number, _ in
+            let (status, body) = answers[min(number, answers.count - 1)]
+            return .lastResponse(status: status, body: body)
         }
-
-        private static func isComplete(_ text: String) -> Bool {
-            guard let end = text.firstRange(of: "\r\n\r\n") else { return false }
-            let length = text[..<end.lowerBound].split(separator: "\r\n").compactMap { line in
-                line.lowercased().hasPrefix("content-length:")
-                    ? Int(line.dropFirst(15).drop { $0 == " " }) : nil
-            }
-            return text[end.upperBound...].utf8.count >= (length.first ?? 0)
-        }
-
-        var url: String { "http://127.0.0.1:\(listener.port)/hook?a=1" }
-        var seen: [String] { requests.withLock { $0 } }
     }
 
-    private static func answer(_ status: String, _ body: String = "") -> String {
-        "HTTP/1.1 \(status)\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
+    private static func url(_ server: TestHTTPServer) -> String {
+        "http://127.0.0.1:\(server.port)/hook?a=1"
     }
 
     private func run(
@@ -66,9 +34,9 @@ struct BuiltInTaskTests {
 
     @Test("a webhook is sent as asked for, again after a 503, and the answer is recorded")
     func webhook() async throws {
-        let receiver = try Receiver([Self.answer("503 Service Unavailable"), Self.answer("200 OK", "thanks")])
+        let receiver = try Self.receiver((503, ""), (200, "thanks"))
         let payload: JSONValue = .object([
-            "url": .string(receiver.url), "method": .string("PUT"),
+            "url": .string(Self.url(receiver)), "method": .string("PUT"),
             "headers": .object(["X-Tag": .string("7")]),
             "body": .object(["n": .int(1)]),
         ])
@@ -77,27 +45,23 @@ struct BuiltInTaskTests {
         let result = try JSONParser.parse(job.result ?? "")
         #expect(result["status"] == .int(200) && result["body"] == .string("thanks"))
         #expect(result["truncated"] == .bool(false))
-        #expect(receiver.seen.count == 2)
-        for request in receiver.seen {
-            #expect(request.hasPrefix("PUT /hook?a=1 HTTP/1.1\r\n"))
-            let lower = request.lowercased()
-            #expect(
-                lower.contains("\r\nx-tag: 7\r\n") && lower.contains("\r\ncontent-type: application/json\r\n")
-            )
-            #expect(lower.contains("\r\nidempotency-key: \(job.id)\r\n"))
-            #expect(request.hasSuffix(#"{"n":1}"#))
+        #expect(receiver.requests.count == 2)
+        for request in receiver.requests {
+            #expect(request.method == "PUT" && request.target == "/hook?a=1")
+            #expect(request["x-tag"] == "7" && request["content-type"] == "application/json")
+            #expect(request["idempotency-key"] == job.id)
+            #expect(request.text == #"{"n":1}"#)
         }
     }
 
     @Test(
         "an answer that will not change is final, and a redirect is not followed",
-        arguments: [
-            "404 Not Found", "302 Found",
-        ])
-    func refusal(status: String) async throws {
-        let receiver = try Receiver([Self.answer(status)])
-        let job = try await run(.object(["url": .string(receiver.url)]), state: .failed)
-        #expect(job.attempts == 1 && job.error?.contains(status.prefix(3)) == true)
+        arguments: [404, 302])
+    func refusal(status: Int) async throws {
+        let receiver = try Self.receiver((status, ""))
+        let job = try await run(.object(["url": .string(Self.url(receiver))]), state: .failed)
+        #expect(job.attempts == 1 && job.error?.contains("\(status)") == true)
+        #expect(receiver.requests.count == 1)
     }
 
     @Test("a receiver that does not answer in time is given up, and tried again")

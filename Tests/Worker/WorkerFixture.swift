@@ -47,7 +47,7 @@ final class WorkerFixture: Sendable {
     /// Starts a worker.
     func start(
         _ id: String = "worker", tasks: TaskRegistry = TaskRegistry(), leaseMs: Int = 10_000,
-        settings change: [String: String] = [:]
+        maintenanceMs: Int = 1000, settings change: [String: String] = [:]
     ) async throws -> RunningWorker {
         let environment = [
             "REDIS_URL": redis.url, "DATABASE_URL": postgres.unixURL(database: database),
@@ -59,6 +59,7 @@ final class WorkerFixture: Sendable {
         let group = try EventLoopGroup(count: configuration.node.loopCount)
         var tuning = WorkerNode.Tuning()
         tuning.leaseMs = leaseMs
+        tuning.maintenanceMs = maintenanceMs
         tuning.retry = RetryPolicy(baseMs: 20, capMs: 100)
         let node = try WorkerNode(configuration, version: "test", group: group, tasks: tasks, tuning: tuning)
         try await node.loop.perform { try await node.start() }
@@ -87,7 +88,7 @@ final class WorkerFixture: Sendable {
     }
 
     /// Waits until the job is in `state`.
-    func wait(_ id: String, _ state: JobState, within seconds: Double = 15) async throws -> Job {
+    func wait(_ id: String, _ state: JobState, within seconds: Double = 30) async throws -> Job {
         var last: Job?
         try await eventually(within: seconds, "job \(id) is \(state)") {
             last = try await job(id)
