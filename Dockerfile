@@ -4,7 +4,7 @@
 FROM swift:6.3-bookworm AS build
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        ca-certificates libargon2-dev libhiredis-dev libpq-dev libssl-dev >/dev/null \
+        ca-certificates libargon2-dev libhiredis-dev libnghttp2-dev libpq-dev libssl-dev >/dev/null \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # The manifest alone first: dependencies are fetched again only when it changes.
@@ -20,7 +20,7 @@ FROM debian:bookworm-slim
 # 10 MB. Copying only the shared objects that are loaded would save 2 MB of it, and hide them from vulnerability scanners.
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        libargon2-1 libhiredis0.14 libpq5 libssl3 >/dev/null \
+        libargon2-1 libhiredis0.14 libnghttp2-14 libpq5 libssl3 >/dev/null \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/cache/debconf/*-old /var/log/* /usr/share/doc/*
 # Certificate authorities, for webhooks over https and for rediss:// and TLS to PostgreSQL; the package would bring the openssl tool along.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

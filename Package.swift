@@ -37,11 +37,13 @@ let package = Package(
         .target(name: "CHiredis", linkerSettings: [.linkedLibrary("hiredis")]),
         .target(name: "CPostgres", linkerSettings: [.linkedLibrary("pq")]),
         .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        .target(name: "CNghttp2", linkerSettings: [.linkedLibrary("nghttp2")]),
         .target(name: "CArgon2", linkerSettings: [.linkedLibrary("argon2")]),
 
         // Pure: bytes in, bytes and events out.
         library("Bytes", []),
         library("HTTPWire", ["Bytes"]),
+        library("HTTP2", ["CNghttp2", "Bytes"]),
 
         // Loop.
         library("Reactor", ["CLinux", "COpenSSL", "Bytes"]),
@@ -85,7 +87,8 @@ let package = Package(
         library(
             "Balancer",
             [
-                "CLinux", "Bytes", "HTTPWire", "Reactor", "Telemetry", "Redis", "HTTPServer", "Cluster",
+                "CLinux", "Bytes", "HTTPWire", "HTTP2", "Reactor", "Telemetry", "Redis", "HTTPServer",
+                "Cluster",
                 "Settings", logging,
             ]),
 
@@ -103,10 +106,11 @@ let package = Package(
         // Tests mirror Sources. TestSupport starts throw-away servers and speaks to them over blocking sockets of its own,
         // so that no test checks our code with our code.
         .target(
-            name: "TestSupport", dependencies: ["CLinux", "COpenSSL"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["CLinux", "COpenSSL", "CNghttp2"], path: "Tests/TestSupport",
             swiftSettings: settings),
         tests("Bytes", ["Bytes"]),
         tests("HTTPWire", ["HTTPWire", "Bytes"]),
+        tests("HTTP2", ["HTTP2", "Bytes", "TestSupport"]),
         tests("Reactor", ["Reactor", "Bytes", "CLinux", "COpenSSL", "TestSupport"]),
         tests("Telemetry", ["Telemetry", "Reactor", "Bytes", logging]),
         tests("Redis", ["Redis", "Reactor", "TestSupport", logging]),
@@ -128,7 +132,7 @@ let package = Package(
         tests(
             "Balancer",
             [
-                "Balancer", "Bytes", "HTTPWire", "Reactor", "Settings", "Telemetry", "COpenSSL",
+                "Balancer", "Bytes", "HTTPWire", "HTTP2", "Reactor", "Settings", "Telemetry", "COpenSSL",
                 "TestSupport", logging,
             ]),
         tests("EndToEnd", ["TestSupport", "Bytes"]),

@@ -183,9 +183,9 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
     private func listen() async throws(IOError) {
         var tls: TLSServerConfiguration?
         if let files = configuration.tls {
-            tls = TLSServerConfiguration(certificates: [
-                .init(chainPath: files.certificatePath, keyPath: files.keyPath)
-            ])
+            tls = TLSServerConfiguration(
+                certificates: [.init(chainPath: files.certificatePath, keyPath: files.keyPath)],
+                alpn: configuration.http2 ? ["h2", "http/1.1"] : ["http/1.1"])
         }
         let address = try socketAddress(configuration.node.listen)
         try await listen(address, tls: tls)
@@ -326,6 +326,7 @@ extension ProxySettings {
         clientIdleTimeoutMs = configuration.idleTimeoutMs
         upstreamIdleTimeoutMs = configuration.upstreamIdleTimeoutMs
         accessLog = configuration.accessLog
+        http2 = configuration.http2
         if configuration.tls != nil, configuration.listenHTTP != nil {
             redirectPort = configuration.redirectPort
         }

@@ -14,11 +14,16 @@ package struct BalancerConfiguration: ReadableConfiguration {
     /// Whether LISTEN speaks TLS.
     package enum TLSPolicy: String, Sendable, CaseIterable { case on, off }
 
+    /// Whether clients may speak HTTP/2.
+    package enum HTTP2Policy: String, Sendable, CaseIterable { case on, off }
+
     package let node: NodeConfiguration
     /// REDIS_URL: nil when neither registry nor drain handshake is wanted.
     package let redisURL: ServiceURL?
     /// TLS, TLS_CERTIFICATE, TLS_KEY: nil means that LISTEN speaks plain HTTP.
     package let tls: TLSFiles?
+    /// HTTP2: whether clients may speak it.
+    package let http2: Bool
     /// LISTEN_HTTP: a second address, which redirects to https.
     package let listenHTTP: Address?
     /// REDIRECT_PORT: the port of the https address that clients are sent to; that of LISTEN unless it is published
@@ -86,6 +91,8 @@ package struct BalancerConfiguration: ReadableConfiguration {
             adminListen: .tcp(host: "127.0.0.1", port: 9000))
         redisURL = settings.redisURL(required: false)
         tls = BalancerConfiguration.tlsFiles(&settings, tlsPolicy)
+        http2 =
+            settings.choice("HTTP2", "off: clients speak HTTP/1.1 only", default: HTTP2Policy.on) == .on
         listenHTTP = settings.optionalAddress("LISTEN_HTTP", "a second address, which redirects to https")
         redirectPort = settings.integer(
             "REDIRECT_PORT", "the port that LISTEN_HTTP redirects to", default: node.listen.port ?? 443,

@@ -67,7 +67,7 @@ struct SmugglingTests {
         "GET / HTTP/1.1\u{0}\r\nHost: h\r\n\r\n",
         "GET / HTTP/2.0\r\nHost: h\r\n\r\n",
         "GET /\r\n\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nXY\r\n\r\n",
         "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
         "GET h HTTP/1.1\r\nHost: h\r\n\r\n",
         "GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n",

@@ -7,8 +7,8 @@ import Reactor
 extension DownstreamConnection {
     /// The response's head has said that a tunnel begins.
     func beginTunnel() {
-        phase = .tunnel
-        armTimer(proxy.settings.tunnelTimeoutMs)
+        exchange.phase = .tunnel
+        exchange.armTimer(proxy.settings.tunnelTimeoutMs)
         // What the client has sent ahead, and perhaps its end.
         forwardTunnel()
         channel.resumeReading()
@@ -17,36 +17,36 @@ extension DownstreamConnection {
 
     /// Passes on what a client says in a tunnel.
     func forwardTunnel() {
-        guard let target = upstream?.channel, !channel.inbound.isEmpty else { return }
+        guard let target = exchange.upstream?.channel, !channel.inbound.isEmpty else { return }
         channel.inbound.withReadableBytes { target.write($0) }
-        exchange.receivedBodyBytes += channel.inbound.count
+        exchange.facts.receivedBodyBytes += channel.inbound.count
         channel.inbound.removeAll()
         if target.isOverHighWatermark { channel.pauseReading() }
-        armTunnelTimer()
+        tunnelDidMove()
     }
 
     /// With one direction ended, the other has only so long as a body may pause: few programs use half a
     /// connection, and many forget the other half.
-    func armTunnelTimer() {
-        let isHalf = clientSentEOF || exchange.upstreamSentEOF
-        armTimer(isHalf ? proxy.settings.bodyTimeoutMs : proxy.settings.tunnelTimeoutMs)
+    func tunnelDidMove() {
+        let isHalf = clientSentEOF || exchange.facts.upstreamSentEOF
+        exchange.armTimer(isHalf ? proxy.settings.bodyTimeoutMs : proxy.settings.tunnelTimeoutMs)
     }
 
     func clientEndedTunnel() {
-        upstream?.channel?.shutdownWrite()
-        if exchange.upstreamSentEOF { endTunnel() } else { armTunnelTimer() }
+        exchange.upstream?.channel?.shutdownWrite()
+        if exchange.facts.upstreamSentEOF { endTunnel() } else { tunnelDidMove() }
     }
 
     func upstreamEndedTunnel() {
-        exchange.upstreamSentEOF = true
+        exchange.facts.upstreamSentEOF = true
         channel.shutdownWrite()
-        if clientSentEOF { endTunnel() } else { armTunnelTimer() }
+        if clientSentEOF { endTunnel() } else { tunnelDidMove() }
     }
 
     /// Both have ended: what is on its way to either still arrives.
     func endTunnel() {
-        upstream?.channel?.closeAfterFlush()
-        finishExchange(reusable: false)
+        exchange.upstream?.channel?.closeAfterFlush()
+        exchange.finish(reusable: false)
         closeWhenWritten()
     }
 }

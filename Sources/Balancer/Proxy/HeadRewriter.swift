@@ -1,5 +1,6 @@
 import Bytes
 import HTTPWire
+import Reactor
 
 /// Writes the heads that a proxy passes on: what is for this hop only is left out, what the next hop must
 /// know is added. Lines that are kept and follow one another are copied as one run.
@@ -15,6 +16,15 @@ package enum HeadRewriter {
             self.forwarded = forwarded
             self.fallbackHost = fallbackHost
         }
+
+        /// What is added for a client at `peer`.
+        init(peer: SocketAddress?, isSecure: Bool) {
+            let host = peer?.host ?? ""
+            let forwarded =
+                (host.isEmpty ? "" : "X-Forwarded-For: \(host)\r\n")
+                + "X-Forwarded-Proto: \(isSecure ? "https" : "http")\r\n"
+            self.init(forwarded: Array(forwarded.utf8), fallbackHost: Array("localhost".utf8))
+        }
     }
 
     /// Whether our value replaces one that the client sent: nobody in front of us is trusted to say it.
@@ -27,10 +37,12 @@ package enum HeadRewriter {
     }
 
     /// Writes the request head that the parser has just read from `bytes`.
-    /// - Parameter passesUpgrade: the next hop is asked to switch protocols, too.
+    /// - Parameters:
+    ///   - passesUpgrade: the next hop is asked to switch protocols, too.
+    ///   - acceptsTrailers: the next hop is told that the client takes trailers (RFC 9110 §10.1.4).
     package static func writeRequest(
         _ parser: borrowing RequestHeadParser, _ bytes: UnsafeRawBufferPointer, additions: Additions,
-        requestID: [UInt8], passesUpgrade: Bool, to out: inout ByteBuffer
+        requestID: [UInt8], passesUpgrade: Bool, acceptsTrailers: Bool = false, to out: inout ByteBuffer
     ) {
         // RFC 9110 §10.1.1: a client of HTTP/1.0 cannot expect anything, so nothing must be expected in its
         // name.
@@ -61,6 +73,8 @@ package enum HeadRewriter {
             out.append("Connection: upgrade\r\nUpgrade: ")
             out.append(slice(bytes, upgrade))
             out.append("\r\n")
+        } else if acceptsTrailers {
+            out.append("Connection: te\r\nTE: trailers\r\n")
         }
         out.append(additions.forwarded)
         if let authority = parser.authority {

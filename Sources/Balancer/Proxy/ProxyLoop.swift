@@ -1,4 +1,5 @@
 import Bytes
+import HTTP2
 import HTTPWire
 import Reactor
 import Synchronization
@@ -17,6 +18,7 @@ package struct ProxyMetrics: Sendable {
     package let queueTimeouts: Counter
     package let handshakes: Counter
     package let resumedHandshakes: Counter
+    package let http2Abuses: Counter
 
     package init(registry: MetricsRegistry, loops: Int) {
         requests = HTTPMetrics(registry: registry, loops: loops)
@@ -40,6 +42,9 @@ package struct ProxyMetrics: Sendable {
         handshakes = registry.counter("tls_handshakes_total", help: "Completed TLS handshakes.")
         resumedHandshakes = registry.counter(
             "tls_handshakes_resumed_total", help: "TLS handshakes shortened by a session ticket.")
+        http2Abuses = registry.counter(
+            "http2_connections_refused_total",
+            help: "HTTP/2 connections ended because of what the client did: floods, bombs, protocol errors.")
     }
 }
 
@@ -47,7 +52,7 @@ package struct ProxyMetrics: Sendable {
 /// of upstreams. Nothing here is shared with another loop, so nothing is locked.
 package final class ProxyLoop: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
-    let settings: ProxySettings
+    package let settings: ProxySettings
     let metrics: ProxyMetrics
     var requestParser = RequestHeadParser()
     var responseParser = ResponseHeadParser()
@@ -65,7 +70,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     /// How the traffic is shared among the groups of `pools`.
     private(set) var groups = GroupPlan()
     private var groupWeights: [String: Int] = [:]
-    private var clients: [ObjectIdentifier: DownstreamConnection] = [:]
+    private var clients: [ObjectIdentifier: any ClientConnection] = [:]
     private var onDrained: (() -> Void)?
     private lazy var sweep = loop.makeTimer { [unowned self] in sweepIdle() }
     private lazy var flushLog = loop.makeTimer { [unowned self] in accessLog.flush() }
@@ -110,7 +115,13 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         if !sweep.isArmed { sweep.arm(afterNs: Self.sweepIntervalNs) }
     }
 
-    func clientDidClose(_ connection: DownstreamConnection) {
+    /// `successor` has taken the channel of `connection` over.
+    func replace(_ connection: any ClientConnection, by successor: any ClientConnection) {
+        clients[ObjectIdentifier(connection)] = nil
+        clients[ObjectIdentifier(successor)] = successor
+    }
+
+    func clientDidClose(_ connection: any ClientConnection) {
         guard clients.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
         metrics.requests.connections.add(-1, loop: loop.index)
         if clients.isEmpty, let onDrained {
@@ -122,6 +133,41 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     func log(_ entry: borrowing AccessEntry) {
         guard accessLog.add(entry, time: .now()) else { return }
         if isStopped { accessLog.flush() } else { flushLog.arm(afterNs: 200_000_000) }
+    }
+
+    // MARK: HTTP/2
+
+    /// Where the frames of one connection gather before they are sent; lent to its session meanwhile.
+    var http2Scratch = ByteBuffer()
+    /// The fields of the head that is being submitted.
+    var http2Fields = HTTP2Fields()
+    private var idleStreams: [HTTP2Stream] = []
+    private var pumpList: [HTTP2Connection] = []
+    private var pumping: [HTTP2Connection] = []
+    private lazy var pumpAll: () -> Void = { [unowned self] in
+        swap(&pumping, &pumpList)
+        for connection in pumping { connection.pump() }
+        pumping.removeAll(keepingCapacity: true)
+    }
+    // As many as two busy connections have: the next streams cost no memory.
+    private static let idleStreamLimit = 256
+
+    /// Has `connection` send what it has to at the end of this wake-up.
+    func schedulePump(_ connection: HTTP2Connection) {
+        if pumpList.isEmpty { loop.atEndOfWakeup(pumpAll) }
+        pumpList.append(connection)
+    }
+
+    /// A stream that is in no use.
+    func takeStream() -> HTTP2Stream { idleStreams.popLast() ?? HTTP2Stream(proxy: self) }
+
+    /// Takes back what `takeStream` gave.
+    func giveStream(_ stream: HTTP2Stream) {
+        if idleStreams.count < Self.idleStreamLimit, !isStopped {
+            idleStreams.append(stream)
+        } else {
+            stream.exchange.timer.invalidate()
+        }
     }
 
     // MARK: Upstreams
@@ -238,6 +284,8 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         for client in Array(clients.values) { client.channel.close() }
         for pool in pools { pool.closeIdle() }
         isStopped = true
+        for stream in idleStreams { stream.exchange.timer.invalidate() }
+        idleStreams = []
         sweep.invalidate()
         waiting.invalidate()
         flushLog.invalidate()

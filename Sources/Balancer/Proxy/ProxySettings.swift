@@ -1,3 +1,4 @@
+import HTTP2
 import Settings
 import Telemetry
 
@@ -34,6 +35,9 @@ package struct ProxySettings: Sendable {
     package var replayLimitBytes = 64 * 1024
     /// Requests that come without TLS are sent on to https at this port; nil serves them.
     package var redirectPort: Int?
+    /// Clients may speak HTTP/2: by ALPN, or without TLS by beginning with its preface.
+    package var http2 = true
+    package var http2Limits = HTTP2Limits()
     package var accessLog = AccessLogFormat.json
 
     package init() {}

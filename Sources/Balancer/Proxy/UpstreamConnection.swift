@@ -8,7 +8,7 @@ final class UpstreamConnection: ChannelDelegate {
     private(set) var channel: Channel?
     private(set) var isConnected = false
     /// Who waits for the answer.
-    private(set) var exchange: DownstreamConnection?
+    private(set) var exchange: Exchange?
     var idleSinceNs: UInt64 = 0
     /// How far the next response head has been looked at.
     var headProgress = HeadProgress()
@@ -36,9 +36,10 @@ final class UpstreamConnection: ChannelDelegate {
     }
 
     /// Lends the connection to an exchange.
-    func begin(_ exchange: DownstreamConnection) {
+    func begin(_ exchange: Exchange) {
         self.exchange = exchange
         isReused = isConnected
+        channel?.highWatermarkBytes = exchange.client.upstreamWatermarkBytes
         headProgress = HeadProgress()
         sentBytesBefore = channel?.sentBytes ?? 0
     }

@@ -93,9 +93,9 @@ final class ProxyRig: Sendable {
         try onLoop(proxy.loop) { [self] in
             let context = try tls.map {
                 try TLSServerContext(
-                    TLSServerConfiguration(certificates: [
-                        .init(chainPath: $0.certificatePath, keyPath: $0.keyPath)
-                    ]),
+                    TLSServerConfiguration(
+                        certificates: [.init(chainPath: $0.certificatePath, keyPath: $0.keyPath)],
+                        alpn: proxy.settings.http2 ? ["h2", "http/1.1"] : ["http/1.1"]),
                     loop: proxy.loop)
             }
             let listener = try Listener(.ipv4(0x7f00_0001, port: 0), loop: proxy.loop, tls: context)

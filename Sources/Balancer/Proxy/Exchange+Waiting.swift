@@ -1,18 +1,18 @@
 import HTTPWire
 import Reactor
 
-/// A request for which no upstream has a place waits, up to a time; what its client sends meanwhile waits in
-/// `channel.inbound`, which bounds it.
-extension DownstreamConnection: Waiter {
+/// A request for which no upstream has a place waits, up to a time; what its client sends meanwhile waits on the
+/// client's side, which bounds it.
+extension Exchange: Waiter {
     /// Waits for a place, or refuses when too many wait already.
     func wait() {
-        if exchange.isWaiting { return }
+        if facts.isWaiting { return }
         guard proxy.waiting.join(self) else {
             proxy.metrics.queueRefusals.increment(loop: proxy.loop.index)
             refuse(.serviceUnavailable, "all upstreams are busy", retryAfterSeconds: 1)
             return
         }
-        exchange.isWaiting = true
+        facts.isWaiting = true
         proxy.metrics.queued.increment(loop: proxy.loop.index)
         armTimer(proxy.waitLimitMs)
     }
@@ -21,7 +21,7 @@ extension DownstreamConnection: Waiter {
         // Still waiting while it chooses: it keeps its place in the line when there is nothing.
         send()
         guard phase == .awaitingResponse, upstream == nil else {
-            exchange.isWaiting = false
+            facts.isWaiting = false
             return true
         }
         return false
@@ -29,8 +29,8 @@ extension DownstreamConnection: Waiter {
 
     /// The exchange ends, whether it waited or not.
     func stopWaiting() {
-        guard exchange.isWaiting else { return }
-        exchange.isWaiting = false
+        guard facts.isWaiting else { return }
+        facts.isWaiting = false
         proxy.waiting.leave(self)
     }
 

@@ -5,19 +5,19 @@ import Synchronization
 
 /// What happens when something goes wrong: here, and nowhere else, it is decided whether a request is tried
 /// again and which status a fault becomes.
-extension DownstreamConnection {
+extension Exchange {
     /// A request is tried again when no byte of an answer has come and either none of it was sent, or it may
     /// be sent twice. What was sent is sent once more only; what was not may try a few more upstreams.
     func mayTryAgain(wasSent: Bool) -> Bool {
-        guard phase == .awaitingResponse, exchange.isReplayable, !channel.isClosed else { return false }
+        guard phase == .awaitingResponse, facts.isReplayable, !client.isGone else { return false }
         if wasSent {
-            guard exchange.isRetrySafe, !exchange.wasSentTwice else { return false }
+            guard facts.isRetrySafe, !facts.wasSentTwice else { return false }
         } else {
-            guard exchange.retries < Self.unsentTryLimit else { return false }
+            guard facts.retries < Self.unsentTryLimit else { return false }
         }
         guard proxy.retryBudget.takeRetry() else { return false }
-        if wasSent { exchange.wasSentTwice = true }
-        exchange.retries += 1
+        if wasSent { facts.wasSentTwice = true }
+        facts.retries += 1
         proxy.metrics.retries.increment(loop: proxy.loop.index)
         return true
     }
@@ -30,8 +30,8 @@ extension DownstreamConnection {
         // The beginning of an answer, which will never be whole.
         let wasAnswering = connection.hasResponseBytes
         let wasStale = connection.isReused && phase == .awaitingResponse && !wasAnswering
-        if phase == .tunnel, exchange.upstreamSentEOF {
-            endTunnel()
+        if phase == .tunnel, facts.upstreamSentEOF {
+            client.endTunnel()
             return
         }
         detach(connection)
@@ -99,33 +99,20 @@ extension DownstreamConnection {
         proxy.noteFailure(of: pool.upstream)
     }
 
-    /// Answers with a problem document (RFC 9457) of our own. Keeps the connection only when the next
-    /// request's place in it is known.
+    /// Answers with a problem document (RFC 9457) of our own.
     func refuse(_ status: HTTPStatus, _ detail: StaticString, retryAfterSeconds: Int? = nil) {
         if let upstream { detach(upstream) }
-        let isWhole = keepsClient
-        exchange.status = Int(status.code)
+        facts.status = Int(status.code)
         let body = problem(status, detail)
-        exchange.sentBodyBytes = body.count
-        channel.withOutbound { out in
-            out.append("HTTP/1.1 ")
-            out.append(decimal: Int(status.code))
-            out.append(" ")
-            out.append(status.phrase)
-            out.append("\r\nContent-Type: application/problem+json\r\nContent-Length: ")
-            out.append(decimal: body.count)
-            out.append("\r\nX-Request-Id: ")
-            out.append(requestID)
-            if let retryAfterSeconds {
-                out.append("\r\nRetry-After: ")
-                out.append(decimal: retryAfterSeconds)
-            }
-            if !isWhole { out.append("\r\nConnection: close") }
-            out.append("\r\n\r\n")
-            if exchange.method != .head { out.append(body) }
-        }
-        finishExchange(reusable: false)
-        if isWhole { becomeIdle() } else { closeWhenWritten() }
+        facts.sentBodyBytes = body.count
+        client.sendProblem(status, body, retryAfterSeconds: retryAfterSeconds)
+        finish(reusable: false)
+        client.exchangeDidFinish()
+    }
+
+    /// The rest of the request is malformed: says so while that can still be said.
+    func refuseRest(_ error: HTTPParseError) {
+        if phase == .awaitingResponse { refuse(error.status, error.reason) } else { abort() }
     }
 
     private func problem(_ status: HTTPStatus, _ detail: StaticString) -> [UInt8] {
