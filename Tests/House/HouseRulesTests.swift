@@ -65,10 +65,11 @@ import Testing
     }
 
     @Test("no lock is a `Mutex`, whose protection ThreadSanitizer does not see on Linux: `Locked` is")
-    func noMutex() throws {
+    func locks() throws {
         for file in try Self.swiftFiles() {
             for (index, line) in file.lines.enumerated() {
-                #expect(!line.contains(/\bMutex[<(]/), "\(file.path):\(index + 1): \(line)")
+                let isLock = ["<", "("].contains { line.contains("Mutex" + $0) }
+                #expect(!isLock, "\(file.path):\(index + 1): \(line)")
             }
         }
     }
