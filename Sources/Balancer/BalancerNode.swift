@@ -68,7 +68,7 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         metrics = MetricsRegistry(loops: group.loops.count)
         let proxyMetrics = ProxyMetrics(registry: metrics, loops: group.loops.count)
         self.proxyMetrics = proxyMetrics
-        let settings = ProxySettings(configuration)
+        let settings = ProxySettings(configuration, loops: group.loops.count)
         let nodeID = configuration.node.nodeID
         let room = WaitingRoom(loops: group.loops.count, limit: configuration.queueLimit)
         let traffic = TrafficSwitch()
@@ -102,7 +102,7 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
 
     // MARK: Starting
 
-    /// Finds upstreams, then listens. On the control loop.
+    /// Finds upstreams, then listens: what is accepted before would be answered that there is none. On the control loop.
     /// - Throws: `IOError` that names the address or file.
     package func start() async throws(IOError) {
         if let address = configuration.node.adminListen {
@@ -116,10 +116,16 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         await fixed.start()
         try startRegistry()
         health.start()
+        if await registry?.firstList(timeoutMs: Self.firstListTimeoutMs) == false {
+            logger.warning("the registry has not answered yet: listening without the nodes that it knows")
+        }
         try await listen()
         published.store(.ready, ordering: .relaxed)
         await registry?.setState(.ready)
     }
+
+    // Without Redis there may be fixed upstreams, and in any case /status to look at.
+    private static let firstListTimeoutMs = 3_000
 
     private func listenForOperators() throws(IOError) {
         guard let path = configuration.adminSocket else { return }
@@ -310,8 +316,9 @@ private final class Unfinished: Sendable {
 
 extension ProxySettings {
     /// What of the configuration concerns the request path.
-    init(_ configuration: BalancerConfiguration) {
+    init(_ configuration: BalancerConfiguration, loops: Int) {
         self.init()
+        clientLimit = Self.clientLimit(descriptorLimit: DescriptorLimit.current, loops: loops)
         algorithm = configuration.algorithm
         allowsGroupOverride = configuration.allowsGroupOverride
         slowStartMs = configuration.slowStartMs

@@ -52,13 +52,15 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
     }
 
     /// Tells a draining node that this balancer no longer chooses it. Repeated by itself until it has
-    /// arrived, and as long as the node drains.
-    package func acknowledge(_ nodeID: String) {
+    /// arrived, and as long as the node drains. Nothing is said when the node has begun another drain since.
+    /// - Parameter epoch: which of its drains.
+    package func acknowledge(_ nodeID: String, epoch: Int) {
         assertInLoop()
-        guard let member = members.first(where: { $0.record.id == nodeID }), member.record.state == .draining
+        guard let member = members.first(where: { $0.record.id == nodeID }), member.record.state == .draining,
+            member.record.drainEpoch == epoch
         else { return }
-        acknowledged[nodeID] = member.record.drainEpoch
-        sendAcknowledgement(nodeID, epoch: member.record.drainEpoch)
+        acknowledged[nodeID] = epoch
+        sendAcknowledgement(nodeID, epoch: epoch)
     }
 
     private func sendAcknowledgement(_ id: String, epoch: Int) {

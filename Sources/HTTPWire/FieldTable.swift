@@ -91,7 +91,11 @@ struct ConnectionOptions {
     private(set) var hasKeepAlive = false
     private(set) var hasUpgrade = false
     /// True when there are options besides the well-known ones: names of fields for this hop only.
-    private(set) var nominatesFields = false
+    var nominatesFields: Bool { nominatedCount > 0 }
+    private var nominatedCount = 0
+
+    // Each is compared with each field: without a limit a head of legal size would cost milliseconds.
+    private static let nominatedLimit = 32
 
     mutating func add(_ value: UnsafeRawBufferPointer) throws(HTTPParseError) {
         var options = HeaderList(value)
@@ -104,7 +108,8 @@ struct ConnectionOptions {
             } else if option.equalsIgnoringCase("upgrade") {
                 hasUpgrade = true
             } else {
-                nominatesFields = true
+                nominatedCount += 1
+                if nominatedCount > Self.nominatedLimit { throw .invalidConnectionOption }
             }
         }
     }

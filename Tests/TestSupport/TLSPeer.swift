@@ -131,6 +131,14 @@ package final class TLSPeer: @unchecked Sendable {
     /// Asks the other side for new keys as well (RFC 8446 §4.6.3); goes out with the next bytes sent.
     package func updateKeys() { SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) }
 
+    /// The same, sent at once.
+    package func sendKeyUpdate() throws {
+        ERR_clear_error()
+        guard SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) == 1, SSL_do_handshake(ssl) == 1 else {
+            throw failure("key update")
+        }
+    }
+
     /// Begins a new handshake inside the connection (TLS 1.2).
     /// - Returns: true when the other side took part.
     package func renegotiate() -> Bool {

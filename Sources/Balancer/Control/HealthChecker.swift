@@ -36,6 +36,9 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
         loop.makeTimer { [self] in tick() }.arm(afterNs: 100_000_000)
     }
 
+    // What is missing may be there again soon.
+    private static let shortageNs: UInt64 = 500_000_000
+
     private func watch(_ upstream: Upstream) async {
         var inARow = 0
         var isHealthy = true
@@ -44,6 +47,10 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
             let probe = HealthProbe(
                 upstream.address, policy: policy, loop: loop)
             let failure = await probe.run()
+            if probe.isInconclusive {
+                await loop.sleep(ns: Self.shortageNs)
+                continue
+            }
             inARow = (failure == nil) == isHealthy ? 0 : inARow + 1
             let wanted = isFirst ? 1 : isHealthy ? policy.fall : policy.rise
             isFirst = false
@@ -80,6 +87,8 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
     private var channel: Channel?
     private var timer: LoopTimer?
     private var continuation: UnsafeContinuation<String?, Never>?
+    /// It was we who had no descriptor or port to ask with.
+    private(set) var isInconclusive = false
 
     init(_ address: SocketAddress, policy: HealthPolicy, loop: EventLoop) {
         self.loop = loop
@@ -100,6 +109,7 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
                 channel = try Channel.connect(
                     to: address, timeoutMs: policy.timeoutMs, loop: loop, delegate: self)
             } catch {
+                isInconclusive = error.isOwnShortage
                 finish("\(error)")
             }
         }

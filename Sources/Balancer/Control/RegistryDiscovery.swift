@@ -13,7 +13,7 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
     private let cluster: String
     private let logger: Logger
     private var view: ClusterView?
-    private var resolved: [String: SocketAddress] = [:]
+    private var addresses: AdvertisedAddresses?
     /// The drains that are being settled or are acknowledged, by node.
     private var drains: [String: Int] = [:]
     private static let resolveTimeoutMs = 2_000
@@ -36,6 +36,12 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
     /// Begins to watch. On the control loop.
     package func start() {
         registry.start()
+        let loop = loop
+        addresses = AdvertisedAddresses(
+            loop: loop, logger: logger,
+            lookUp: { endpoint throws(IOError) in
+                try await Resolver.resolve(endpoint, timeoutMs: Self.resolveTimeoutMs, loop: loop)
+            }, onChange: { [weak self] in self?.apply() })
         view = ClusterView(cluster: cluster, observerID: registry.record.id, redis: redis, logger: logger) {
             [weak self] members in self?.take(members)
         }
@@ -48,42 +54,34 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
     package func stop() async {
         view?.close()
         view = nil
+        addresses?.stop()
         await registry.leave()
         redis.close()
     }
 
+    /// Waits until the registry has given its first list and the names in it have been looked up: whoever listens before
+    /// that would answer that there is no upstream.
+    /// - Returns: false when that took longer than `timeoutMs`.
+    package func firstList(timeoutMs: Int) async -> Bool {
+        let deadlineNs = monotonicNs() &+ UInt64(timeoutMs) &* 1_000_000
+        while view?.listedNs == nil || addresses?.hasAskedAll != true {
+            guard monotonicNs() < deadlineNs else { return false }
+            await loop.sleep(ns: 10_000_000)
+        }
+        return true
+    }
+
     private func take(_ members: [ClusterMember]) {
-        let nodes = members.filter { $0.record.mode == "api" }
-        let unknown = Set(nodes.map(\.record.address)).filter { resolved[$0] == nil }
-        for address in unknown { resolved[address] = SocketAddress(parsing: address) }
-        let names = unknown.filter { resolved[$0] == nil }
-        apply(nodes)
-        guard !names.isEmpty else { return }
-        loop.spawn { [self] in
-            for name in names { await resolve(name) }
-            if let members = view?.members { apply(members.filter { $0.record.mode == "api" }) }
-        }
+        addresses?.take(
+            members.filter { $0.record.mode == "api" }.map { ($0.record.address, $0.record.startedMs) })
+        apply()
     }
 
-    /// A node may advertise a name instead of an address.
-    private func resolve(_ text: String) async {
-        guard let endpoint = Endpoint(parsing: text) else {
-            logger.warning("a node advertises no address", metadata: ["address": "\(text)"])
-            return
-        }
-        do throws(IOError) {
-            resolved[text] = try await Resolver.resolve(
-                endpoint, timeoutMs: Self.resolveTimeoutMs, loop: loop
-            ).first
-        } catch {
-            logger.warning("a node's address is not resolved", metadata: ["reason": "\(error)"])
-        }
-    }
-
-    private func apply(_ nodes: [ClusterMember]) {
+    private func apply() {
+        guard let nodes = view?.members.filter({ $0.record.mode == "api" }) else { return }
         var descriptions: [UpstreamDescription] = []
         for node in nodes {
-            guard let address = resolved[node.record.address] else { continue }
+            guard let address = addresses?[node.record.address] else { continue }
             descriptions.append(
                 UpstreamDescription(
                     id: node.record.id, address: address, group: node.record.group,
@@ -92,8 +90,6 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
                     source: .registry))
         }
         table.update(.registry, descriptions)
-        let known = Set(nodes.map(\.record.address))
-        resolved = resolved.filter { known.contains($0.key) }
         for node in nodes where node.record.state == .draining { settle(node.record) }
         drains = drains.filter { entry in nodes.contains { $0.record.id == entry.key } }
     }
@@ -102,9 +98,13 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
     private func settle(_ record: NodeRecord) {
         guard drains[record.id] != record.drainEpoch else { return }
         drains[record.id] = record.drainEpoch
+        // Another process may have registered with the same address: what counts is who is asked there.
+        let address = addresses?[record.address]
         loop.spawn { [self] in
-            for upstream in table.all where upstream.id == record.id { await table.settle(upstream) }
-            view?.acknowledge(record.id)
+            for upstream in table.all where upstream.address == address && upstream.isDraining.load(ordering: .relaxed) {
+                await table.settle(upstream)
+            }
+            view?.acknowledge(record.id, epoch: record.drainEpoch)
             logger.info("drain acknowledged", metadata: ["upstream": "\(record.id)"])
         }
     }

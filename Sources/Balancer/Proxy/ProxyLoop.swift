@@ -16,6 +16,7 @@ package struct ProxyMetrics: Sendable {
     package let queued: Counter
     package let queueRefusals: Counter
     package let queueTimeouts: Counter
+    package let clientsOverLimit: Counter
     package let handshakes: Counter
     package let resumedHandshakes: Counter
     package let http2Abuses: Counter
@@ -39,6 +40,9 @@ package struct ProxyMetrics: Sendable {
             "queue_refusals_total", help: "Requests refused because too many waited already.")
         queueTimeouts = registry.counter(
             "queue_timeouts_total", help: "Requests that waited for a place as long as they may.")
+        clientsOverLimit = registry.counter(
+            "http_connections_over_limit_total",
+            help: "Connections of clients closed because there were too many.")
         handshakes = registry.counter("tls_handshakes_total", help: "Completed TLS handshakes.")
         resumedHandshakes = registry.counter(
             "tls_handshakes_resumed_total", help: "TLS handshakes shortened by a session ticket.")
@@ -70,7 +74,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     /// How the traffic is shared among the groups of `pools`.
     private(set) var groups = GroupPlan()
     private var groupWeights: [String: Int] = [:]
-    private var clients: [ObjectIdentifier: any ClientConnection] = [:]
+    private(set) var clients: [ObjectIdentifier: any ClientConnection] = [:]
     private var onDrained: (() -> Void)?
     private lazy var sweep = loop.makeTimer { [unowned self] in sweepIdle() }
     private lazy var flushLog = loop.makeTimer { [unowned self] in accessLog.flush() }
@@ -112,6 +116,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         metrics.requests.connections.add(1, loop: loop.index)
         channel.delegate = connection
         channel.writeStallLimitMs = settings.bodyTimeoutMs
+        if clients.count > settings.clientLimit { keepWithinLimit(newcomer: connection) }
         if !sweep.isArmed { sweep.arm(afterNs: Self.sweepIntervalNs) }
     }
 

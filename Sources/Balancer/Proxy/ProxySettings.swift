@@ -31,6 +31,8 @@ package struct ProxySettings: Sendable {
     /// How long we keep an idle connection to an upstream. Shorter than any node keeps it (75 s), so that a
     /// node never closes a connection that we are about to use.
     package var upstreamIdleTimeoutMs = 50_000
+    /// Connections of clients that a loop keeps at most.
+    package var clientLimit = Int.max
     /// As much of a request is kept for a second try; a longer one is tried once.
     package var replayLimitBytes = 64 * 1024
     /// Requests that come without TLS are sent on to https at this port; nil serves them.
@@ -41,4 +43,11 @@ package struct ProxySettings: Sendable {
     package var accessLog = AccessLogFormat.json
 
     package init() {}
+
+    /// The connections of clients that each of `loops` may have, so that a quarter of the descriptors is left for
+    /// upstreams, Redis, health checks and logs: clients alone must not be able to take them all.
+    package static func clientLimit(descriptorLimit: Int, loops: Int) -> Int {
+        guard descriptorLimit > 0 else { return Int.max }
+        return max(1, descriptorLimit / 4 * 3 / max(1, loops))
+    }
 }

@@ -31,7 +31,8 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
     /// Takes what one source says now; the other sources' upstreams stay. On the control loop.
     ///
     /// An address that several sources name is one upstream, described by the registry if that knows it: only
-    /// a registered node can announce that it drains.
+    /// a registered node can announce that it drains. Of several nodes with one address the youngest counts: the
+    /// others are dead, and their records have not expired yet.
     package func update(_ source: UpstreamDescription.Source, _ descriptions: [UpstreamDescription]) {
         assertInLoop()
         described[source] = descriptions
@@ -49,9 +50,13 @@ package final class UpstreamTable: LoopBound, @unchecked Sendable {
         var chosen: [String: UpstreamDescription] = [:]
         for source in [UpstreamDescription.Source.static, .dns, .registry] {
             for description in described[source] ?? [] {
+                let key = description.address.description
+                if let other = chosen[key], other.source == source, other.startedMs > description.startedMs {
+                    continue
+                }
                 var description = description
                 description.maxConnections = description.maxConnections ?? maxConnections
-                chosen[description.address.description] = description
+                chosen[key] = description
             }
         }
         let wanted = chosen.values.sorted {

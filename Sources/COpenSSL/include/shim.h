@@ -27,6 +27,7 @@ static inline long trivet_SSL_CTX_set_tlsext_ticket_keys(SSL_CTX *c, void *keys,
 static inline long trivet_SSL_CTX_set_tlsext_servername_callback(SSL_CTX *c, int (*f)(SSL *, int *, void *)) { return SSL_CTX_set_tlsext_servername_callback(c, f); }
 static inline long trivet_SSL_CTX_set_tlsext_servername_arg(SSL_CTX *c, void *arg) { return SSL_CTX_set_tlsext_servername_arg(c, arg); }
 static inline long trivet_SSL_set_tlsext_host_name(SSL *s, const char *name) { return SSL_set_tlsext_host_name(s, (char *)name); }
+static inline long trivet_SSL_set_msg_callback_arg(SSL *s, void *arg) { return SSL_set_msg_callback_arg(s, arg); }
 static inline void trivet_BIO_set_retry_read(BIO *b) { BIO_set_retry_read(b); }
 static inline void trivet_BIO_set_retry_write(BIO *b) { BIO_set_retry_write(b); }
 static inline void trivet_BIO_clear_retry_flags(BIO *b) { BIO_clear_retry_flags(b); }

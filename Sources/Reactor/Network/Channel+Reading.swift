@@ -20,9 +20,15 @@ extension Channel {
         if showsAgain || hasNews { wantTurn() }
     }
 
+    // What TLS answers of itself must not gather for a peer that does not read. More than is encrypted at a time.
+    private static let recordBacklogBytes = 256 * 1024
+
     private var mayRead: Bool {
         state == .open && !isReadingPaused && !sawEOF && inbound.count < inboundLimitBytes && !isEnding
+            && !isBackedUp
     }
+
+    private var isBackedUp: Bool { (tls?.outputCount ?? 0) > Self.recordBacklogBytes }
 
     /// Something can be had without waiting for the kernel.
     private var hasNews: Bool {
@@ -52,7 +58,10 @@ extension Channel {
                     discard()
                     return
                 }
-                guard mayRead else { return }
+                guard mayRead else {
+                    isReadingHeldByRecords = isBackedUp
+                    return
+                }
             }
             if reads == Self.readsPerTurn {
                 wantTurn()

@@ -110,11 +110,16 @@ extension Channel {
         armTimer(afterMs: writeStallLimitMs, "sending: the peer takes nothing")
     }
 
+    // Slower than any line that is in use; what waits for such a peer would hold memory for hours.
+    private static let leastBytesPerSecond = 500
+
     /// The kernel announces room only when a third of its buffer is free, which may be a megabyte: a peer
-    /// that has acknowledged anything since is slow, not gone.
+    /// that has acknowledged something meanwhile is slow, not gone. A byte now and then is not enough.
     /// - Returns: true when it has, and time was given.
     func forgivesStall() -> Bool {
-        guard state == .open, trivet_unacknowledged(fd) < unacknowledgedBytes else { return false }
+        guard state == .open else { return false }
+        let taken = Int(unacknowledgedBytes) - Int(trivet_unacknowledged(fd))
+        guard taken > 0, taken >= writeStallLimitMs * Self.leastBytesPerSecond / 1000 else { return false }
         armStallTimer()
         return true
     }
@@ -263,6 +268,10 @@ extension Channel {
             tls.withOutput { $0.consume(count) }
         }
         if tls.outputCount == 0, let buffer = tls.takeOutput() { loop.buffers.give(buffer) }
+        if isReadingHeldByRecords, tls.outputCount == 0 {
+            isReadingHeldByRecords = false
+            wantTurn()
+        }
     }
 
     /// Gives the session a buffer from the free list for the records that it is about to make.

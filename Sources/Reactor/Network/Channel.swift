@@ -72,6 +72,8 @@ package final class Channel: EventHandler, LoopBound, @unchecked Sendable {
     var sentFIN = false
     /// What the kernel had sent, or was still to send, when the stall timer was armed.
     var unacknowledgedBytes: Int32 = 0
+    /// Reading waits until the records that TLS has made of its own accord have left.
+    var isReadingHeldByRecords = false
     var isInFlushList = false
     var isInAgainList = false
     var closeError: IOError?

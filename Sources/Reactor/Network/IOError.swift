@@ -45,6 +45,16 @@ package struct IOError: Error, Sendable, CustomStringConvertible {
         self.detail = detail
     }
 
+    /// True when it is this process, or its machine, that is short of descriptors, memory or ports: it says nothing
+    /// about the peer.
+    package var isOwnShortage: Bool {
+        guard case .system(let code) = kind else { return false }
+        return switch code {
+        case EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EADDRNOTAVAIL: true
+        default: false
+        }
+    }
+
     package var description: String {
         switch kind {
         case .timeout: "\(detail): timed out"

@@ -19,7 +19,18 @@ final class TLSSession {
         var input: UnsafeRawPointer?
         var inputCount = 0
         var output = ByteBuffer()
+        /// Messages of TLS itself since the handshake, such as key updates, in both directions.
+        var ownMessages = 0
+        /// Plain bytes that have come since the first of them.
+        var plainBytes = 0
+
+        var isFlooded: Bool { ownMessages > TLSSession.ownMessageLimit }
     }
+
+    // A key update (RFC 8446 §4.6.3) of 27 bytes costs about 25 µs, and OpenSSL takes any number of them. Each is
+    // two messages where an answer is asked for. Nobody needs 32 of them for one MiB.
+    private static let ownMessageLimit = 64
+    private static let ownMessagePlainBytes = 1 << 20
 
     private let ssl: OpaquePointer
     private let wire: UnsafeMutablePointer<Wire>
@@ -113,6 +124,7 @@ final class TLSSession {
         let status = SSL_do_handshake(ssl)
         if status == 1 {
             isEstablished = true
+            countOwnMessages()
             return .progress
         }
         return outcome(status, "TLS handshake")
@@ -129,11 +141,29 @@ final class TLSSession {
                 return max(0, Int(status))
             }
             if status <= 0 { return outcome(status, "TLS read") }
+            if wire.pointee.ownMessages > 0 { forgiveOwnMessages(Int(status)) }
             // Asking OpenSSL once more, only to hear that it has nothing, costs as much as a small system
             // call.
             if !hasMore { return .needsInput }
         }
         return .progress
+    }
+
+    /// Has OpenSSL tell of every message from here on, in both directions.
+    private func countOwnMessages() {
+        _ = trivet_SSL_set_msg_callback_arg(ssl, wire)
+        SSL_set_msg_callback(ssl) { _, _, type, _, _, _, wire in
+            guard type == SSL3_RT_HANDSHAKE || type == SSL3_RT_ALERT else { return }
+            wire?.assumingMemoryBound(to: Wire.self).pointee.ownMessages += 1
+        }
+    }
+
+    /// Data came along with the messages: they are no flood.
+    private func forgiveOwnMessages(_ plainBytes: Int) {
+        wire.pointee.plainBytes += plainBytes
+        guard wire.pointee.plainBytes >= Self.ownMessagePlainBytes else { return }
+        wire.pointee.plainBytes = 0
+        wire.pointee.ownMessages = 0
     }
 
     /// True when decrypted bytes wait inside OpenSSL. It takes from the lent records no more than one at a
@@ -188,6 +218,10 @@ final class TLSSession {
             receivedGoodbye = true
             return .endOfStream
         default:
+            if wire.pointee.isFlooded {
+                ERR_clear_error()
+                return .failed(IOError(.tls, "\(doing): a flood of messages without data"))
+            }
             let verify = SSL_get_verify_result(ssl)
             if !isEstablished, verify != Int(X509_V_OK), let reason = X509_verify_cert_error_string(verify) {
                 ERR_clear_error()
@@ -208,6 +242,7 @@ final class TLSSession {
                 return -1
             }
             trivet_BIO_clear_retry_flags(bio)
+            if wire.pointee.isFlooded { return -1 }
             guard let input = wire.pointee.input, wire.pointee.inputCount > 0 else {
                 trivet_BIO_set_retry_read(bio)
                 return -1
