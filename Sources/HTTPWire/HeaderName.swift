@@ -6,7 +6,7 @@ package enum HeaderName: UInt8, Sendable, CaseIterable {
     case xRequestId, retryAfter, traceparent, authorization, ifNoneMatch, ifMatch, cacheControl
     case lastModified, contentLength, xForwardedFor, idempotencyKey, acceptEncoding, xForwardedHost
     case proxyConnection, contentEncoding, wwwAuthenticate, transferEncoding, xForwardedProto
-    case proxyAuthenticate, proxyAuthorization, lastEventId, ifModifiedSince
+    case proxyAuthenticate, proxyAuthorization, lastEventId, ifModifiedSince, ifUnmodifiedSince
 
     /// The name in lower case; empty for `.other`.
     package var lowercased: StaticString {
@@ -57,6 +57,7 @@ package enum HeaderName: UInt8, Sendable, CaseIterable {
         case .proxyAuthorization: "proxy-authorization"
         case .lastEventId: "last-event-id"
         case .ifModifiedSince: "if-modified-since"
+        case .ifUnmodifiedSince: "if-unmodified-since"
         }
     }
 
@@ -193,7 +194,12 @@ package enum HeaderName: UInt8, Sendable, CaseIterable {
             default: return .other
             }
         case 18: return .proxyAuthenticate
-        case 19: return .proxyAuthorization
+        case 19:
+            switch lowered(first) {
+            case UInt8(ascii: "p"): return .proxyAuthorization
+            case UInt8(ascii: "i"): return .ifUnmodifiedSince
+            default: return .other
+            }
         default: return .other
         }
     }

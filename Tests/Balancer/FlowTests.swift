@@ -281,6 +281,50 @@ struct FlowTests {
         }
     }
 
+    @Test("a body that comes byte by byte, each in time, is a 408 all the same", arguments: [true, false])
+    func drippingBody(chunked: Bool) async throws {
+        let up = try TestUpstream()
+        try await ProxyRig.with([up], configure: { $0.bodyPaceWindowMs = 300 }) { rig in
+            let client = try rig.client()
+            let framing = chunked ? "Transfer-Encoding: chunked" : "Content-Length: 1000000"
+            try client.send("POST / HTTP/1.1\r\nHost: h\r\n\(framing)\r\n\r\n")
+            let outcome = Outcome()
+            startThread {
+                for _ in 0..<1_000 {
+                    do { try client.send(chunked ? "1\r\nx\r\n" : "x") } catch { break }
+                    usleep(20_000)
+                }
+                outcome.set(.success(()))
+            }
+            let response = try client.response()
+            #expect(response.status == 408 && response["Connection"] == "close")
+            try outcome.wait()
+        }
+    }
+
+    @Test("an upstream that takes the body slowly does not make the client slow")
+    func paceBehindSlowUpstream() async throws {
+        let up = try TestUpstream("up") { visit in
+            _ = try visit.talk.head()
+            // Nothing can be sent to it meanwhile: all buffers are full.
+            usleep(900_000)
+            _ = try visit.talk.bytes(16 << 20)
+            try visit.answer("taken")
+        }
+        try await ProxyRig.with(
+            [up],
+            configure: {
+                $0.bodyPaceWindowMs = 300
+                $0.leastBodyBytesPerSecond = 40 << 20
+            }
+        ) { rig in
+            let client = try rig.client()
+            try client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \(16 << 20)\r\n\r\n")
+            try client.send(pattern(16 << 20))
+            #expect(try client.response().text == "taken")
+        }
+    }
+
     @Test(
         "an idle client is closed without a word, and so is one that never says anything",
         arguments: [false, true])

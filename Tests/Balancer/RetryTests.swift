@@ -96,6 +96,37 @@ struct RetryTests {
         }
     }
 
+    @Test("an Idempotency-Key says nothing about upstreams that are not nodes of ours")
+    func foreignKeyedPost() async throws {
+        let bad = try TestUpstream("bad", Self.cut)
+        let good = try TestUpstream("good")
+        let backends = [bad, good].map { ProxyRig.Backend(port: $0.port, source: .static) }
+        try await ProxyRig.with([bad, good], backends: backends) { rig in
+            let client = try rig.client()
+            try client.send("POST / HTTP/1.1\r\nHost: h\r\nIdempotency-Key: k\r\nContent-Length: 0\r\n\r\n")
+            #expect(try client.response().status == 502)
+            #expect(good.requests.isEmpty)
+        }
+    }
+
+    @Test(
+        "a write with a condition is not sent again: the first one may have changed what it asks for",
+        arguments: [
+            ("PUT", "If-Match: \"3\"", 502), ("DELETE", "If-Unmodified-Since: x", 502),
+            ("PUT", "If-None-Match: *", 502), ("GET", "If-None-Match: \"3\"", 200), ("PUT", "X: y", 200),
+            ("PUT", "If-Match: \"3\"\r\nIdempotency-Key: k", 200),
+        ])
+    func conditionalWrite(method: String, header: String, status: Int) async throws {
+        let bad = try TestUpstream("bad", Self.cut)
+        let good = try TestUpstream("good")
+        try await ProxyRig.with([bad, good]) { rig in
+            let client = try rig.client()
+            try client.send("\(method) / HTTP/1.1\r\nHost: h\r\n\(header)\r\nContent-Length: 0\r\n\r\n")
+            #expect(try client.response().status == status)
+            #expect(good.requests.count == (status == 200 ? 1 : 0))
+        }
+    }
+
     @Test("an Idempotency-Key that is for this hop only makes nothing idempotent")
     func nominatedKey() async throws {
         let bad = try TestUpstream("bad", Self.cut)

@@ -81,6 +81,19 @@ struct UpstreamTableTests {
         }
     }
 
+    @Test("of two nodes with one address the younger counts, whatever their ids", arguments: [true, false])
+    func oneAddress(deadIsFirst: Bool) throws {
+        try with { table, update in
+            let (dead, alive) = deadIsFirst ? ("a", "b") : ("b", "a")
+            try update(
+                .registry, [node(dead, 1, started: 100), node(alive, 1, started: 200, draining: true)])
+            #expect(table.all.map(\.id) == [alive] && table.all[0].state(nowNs: 1) == "draining")
+            try update(
+                .registry, [node(dead, 1, started: 100, draining: true), node(alive, 1, started: 200)])
+            #expect(table.all.map(\.id) == [alive] && table.all[0].isAvailable(nowNs: 1))
+        }
+    }
+
     @Test("the proxies get each new list")
     func proxies() async throws {
         let up = try TestUpstream("up")

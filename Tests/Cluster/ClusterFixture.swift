@@ -84,7 +84,7 @@ final class ClusterFixture: LoopBound, @unchecked Sendable {
             log?.startedMs += members.map(\.record.startedMs)
             guard acknowledges else { return }
             for member in members where member.record.state == .draining {
-                box.view?.acknowledge(member.record.id)
+                box.view?.acknowledge(member.record.id, epoch: member.record.drainEpoch)
             }
         }
         box.view = view

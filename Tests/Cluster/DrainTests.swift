@@ -47,6 +47,21 @@ struct DrainTests {
         }
     }
 
+    @Test("what was settled for one drain is not said of the next")
+    func lateAcknowledgement() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            _ = try await fixture.node("lb-1", mode: "balancer")
+            let view = try fixture.view("lb-1", acknowledges: false)
+            let node = try await fixture.node("api-1")
+            fixture.loop.spawn {
+                try? await eventually("it drains") { view.member("api-1")?.record.state == .draining }
+                view.acknowledge("api-1", epoch: (view.member("api-1")?.record.drainEpoch ?? 0) - 1)
+            }
+            let outcome = await node.drain(timeoutMs: 1_000, fallbackMs: 5_000)
+            #expect(outcome == .timedOut(missing: ["lb-1"]))
+        }
+    }
+
     @Test("a balancer that lives but does not answer holds it until the deadline, and is named")
     func silentBalancer() async throws {
         try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
@@ -131,7 +146,8 @@ struct DrainTests {
                 // A few looks of the drain; what has disappeared is held dear for five seconds only.
                 await fixture.loop.sleep(ns: 300_000_000)
                 _ = try? await fixture.node("lb-2", mode: "balancer")
-                second.acknowledge("api-1")
+                let epoch = second.member("api-1")?.record.drainEpoch ?? 0
+                second.acknowledge("api-1", epoch: epoch)
             }
             let outcome = await node.drain(timeoutMs: 40_000, fallbackMs: 20_000)
             #expect(outcome == .acknowledged(["lb-1", "lb-2"]))

@@ -139,6 +139,10 @@ let refusedHeads: [RefusedHead] = [
         "a nominated Content-Length", post("Content-Length: 5\r\nConnection: content-length"),
         .invalidConnectionOption),
     .init("a nominated Host", post("Connection: close, HOST"), .invalidConnectionOption),
+    .init(
+        "more connection options than anybody needs",
+        post("Connection: " + Array(repeating: "a", count: 33).joined(separator: ",")),
+        .invalidConnectionOption),
     .init("a connection option that is no token", post("Connection: a b"), .invalidConnectionOption),
     .init("an unknown expectation", post("Expect: 200-ok"), .unsupportedExpectation),
 ]

@@ -323,6 +323,26 @@ struct TLSTests {
         }
     }
 
+    @Test("a flood of key updates ends the connection; as many that come with data do not")
+    func keyUpdateFlood() async throws {
+        try await withServer { rig, server in
+            let steady = try await TLSPeer.connect(port: server.port)
+            let bytes = pattern(1 << 20)
+            for _ in 0..<4 {
+                try await onThread { for _ in 0..<25 { try steady.sendKeyUpdate() } }
+                try await steady.send(bytes)
+                #expect(try await steady.receive(bytes.count) == bytes)
+            }
+            let flood = try await TLSPeer.connect(port: server.port)
+            try await roundTrip(flood)
+            // The server's end is seen as an error of a later one.
+            _ = try? await onThread { for _ in 0..<500 { try flood.sendKeyUpdate() } }
+            try await rig.eventually("the flood is cut off") { server.scripts[1].closes == 1 }
+            #expect(try await rig.run { _ in server.scripts[1].error?.kind } == .tls)
+            try await roundTrip(steady)
+        }
+    }
+
     @Test("a new handshake inside a connection is not begun")
     func renegotiation() async throws {
         try await withServer { rig, server in

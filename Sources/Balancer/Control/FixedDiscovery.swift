@@ -15,6 +15,7 @@ package final class FixedDiscovery: LoopBound, @unchecked Sendable {
     private let logger: Logger
     private var isStopped = false
     private var resolved: [String: [SocketAddress]] = [:]
+    private var current: [String: SocketAddress] = [:]
     private static let intervalNs: UInt64 = 5_000_000_000
     private static let timeoutMs = 3_000
 
@@ -50,7 +51,7 @@ package final class FixedDiscovery: LoopBound, @unchecked Sendable {
     private func look() async {
         var descriptions: [UpstreamDescription] = []
         for upstream in fixed {
-            for address in await addresses(upstream.host, upstream.port).prefix(1) {
+            if let address = await address(of: upstream) {
                 descriptions.append(
                     UpstreamDescription(
                         id: "\(upstream.host):\(upstream.port)", address: address,
@@ -68,6 +69,15 @@ package final class FixedDiscovery: LoopBound, @unchecked Sendable {
             }
         }
         table.update(.dns, descriptions)
+    }
+
+    /// The one that is in use, for as long as it is among the answers, which a resolver may turn round each time.
+    private func address(of upstream: UpstreamSetting) async -> SocketAddress? {
+        let found = await addresses(upstream.host, upstream.port)
+        let key = "\(upstream.host):\(upstream.port)"
+        if let current = current[key], found.contains(current) { return current }
+        current[key] = found.first
+        return found.first
     }
 
     private func addresses(_ host: String, _ port: Int) async -> [SocketAddress] {

@@ -101,7 +101,8 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
         // Another process may have registered with the same address: what counts is who is asked there.
         let address = addresses?[record.address]
         loop.spawn { [self] in
-            for upstream in table.all where upstream.address == address && upstream.isDraining.load(ordering: .relaxed) {
+            for upstream in table.all
+            where upstream.address == address && upstream.isDraining.load(ordering: .relaxed) {
                 await table.settle(upstream)
             }
             view?.acknowledge(record.id, epoch: record.drainEpoch)

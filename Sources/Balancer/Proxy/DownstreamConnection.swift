@@ -18,6 +18,8 @@ final class DownstreamConnection: ChannelDelegate, ClientConnection {
     var clientSentEOF = false
     /// When the first byte of the next head came.
     var headStartNs: UInt64 = 0
+    private var idleStartNs: UInt64
+    var idleSinceNs: UInt64? { exchange.phase == .idle ? idleStartNs : nil }
     /// Nothing has been read that only HTTP/1.1 begins with (RFC 9113 §3.3).
     var mayBecomeHTTP2: Bool
     private(set) lazy var additions = HeadRewriter.Additions(peer: channel.peerAddress, isSecure: isSecure)
@@ -28,6 +30,7 @@ final class DownstreamConnection: ChannelDelegate, ClientConnection {
         self.channel = channel
         self.proxy = proxy
         self.isSecure = isSecure
+        idleStartNs = proxy.loop.nowNs
         mayBecomeHTTP2 = proxy.settings.http2 && !isSecure
     }
 
@@ -111,6 +114,7 @@ final class DownstreamConnection: ChannelDelegate, ClientConnection {
     /// Goes on after an exchange: with a request that was sent ahead, or idle.
     private func becomeIdle() {
         exchange.phase = .idle
+        idleStartNs = proxy.loop.nowNs
         headProgress = HeadProgress()
         exchange.armTimer(proxy.isDraining ? Self.drainGraceMs : proxy.settings.clientIdleTimeoutMs)
         // The body may have been held back until the upstream took it.

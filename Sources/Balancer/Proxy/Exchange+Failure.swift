@@ -8,20 +8,27 @@ import Synchronization
 extension Exchange {
     /// A request is tried again when no byte of an answer has come and either none of it was sent, or it may
     /// be sent twice. What was sent is sent once more only; what was not may try a few more upstreams.
-    func mayTryAgain(wasSent: Bool) -> Bool {
+    /// - Parameter upstream: where some of it was sent, if any was.
+    func mayTryAgain(sentTo upstream: Upstream?) -> Bool {
         guard phase == .awaitingResponse, facts.isReplayable, !client.isGone else { return false }
-        if wasSent {
-            guard facts.isRetrySafe, !facts.wasSentTwice else { return false }
+        if let upstream {
+            guard isRetrySafe(at: upstream), !facts.wasSentTwice else { return false }
         } else {
             guard facts.retries < Self.unsentTryLimit else { return false }
         }
         guard proxy.retryBudget.takeRetry() else { return false }
-        if wasSent { facts.wasSentTwice = true }
+        if upstream != nil { facts.wasSentTwice = true }
         facts.retries += 1
         proxy.metrics.retries.increment(loop: proxy.loop.index)
         return true
     }
     private static let unsentTryLimit = 3
+
+    /// Whether it may be sent twice, the first time to `upstream`. Only nodes of ours are known to honour an
+    /// Idempotency-Key: a client cannot decide that for others.
+    func isRetrySafe(at upstream: Upstream) -> Bool {
+        facts.isRetrySafe || (facts.hasIdempotencyKey && upstream.source == .registry)
+    }
 
     /// The connection to the upstream has failed.
     func fail(_ connection: UpstreamConnection, _ error: IOError) {
@@ -42,7 +49,7 @@ extension Exchange {
             abort()
             return
         }
-        if !wasAnswering, mayTryAgain(wasSent: wasSent) {
+        if !wasAnswering, mayTryAgain(sentTo: wasSent ? pool.upstream : nil) {
             failedPools.append(pool)
             send()
             return
@@ -73,12 +80,14 @@ extension Exchange {
         refuse(.gatewayTimeout, "the upstream did not answer in time")
     }
 
-    /// `unwell` might never answer. A request that waits there for the first byte of its answer and may be
-    /// sent again is sent to another upstream, if one is well.
+    /// `unwell` might never answer. A request that waits there for the first byte of its answer is sent to another
+    /// upstream, if one is well. A write only as long as nothing of it was sent: it might still be carried out there,
+    /// after the answer of the other.
     func moveAway(from unwell: Upstream) {
         guard phase == .awaitingResponse, let connection = upstream, connection.pool.upstream === unwell,
-            !connection.hasResponseBytes, proxy.hasAlternative(to: connection.pool),
-            mayTryAgain(wasSent: connection.wasSent)
+            !connection.hasResponseBytes, facts.method.isSafe || !connection.wasSent,
+            proxy.hasAlternative(to: connection.pool),
+            mayTryAgain(sentTo: connection.wasSent ? unwell : nil)
         else { return }
         detach(connection)
         failedPools.append(connection.pool)

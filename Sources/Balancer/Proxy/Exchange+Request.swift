@@ -47,15 +47,16 @@ extension Exchange {
                 connection.begin(self)
                 facts.sentUpstreamNs = proxy.loop.nowNs
                 replay.withReadableBytes { connection.channel?.write($0) }
+                restartPace()
                 armRequestTimer()
                 // The upstream that failed may have held the body back.
                 if !facts.isRequestComplete { client.resumeRequestBody() }
                 return
             } catch {
                 proxy.waiting.release(pool.upstream)
-                countFailure(of: pool)
-                guard mayTryAgain(wasSent: false) else {
-                    refuse(.badGateway, "the upstream cannot be reached")
+                if !error.isOwnShortage { countFailure(of: pool) }
+                guard mayTryAgain(sentTo: nil) else {
+                    refuseUnsent(error)
                     return
                 }
                 failedPools.append(pool)
@@ -63,11 +64,21 @@ extension Exchange {
         }
     }
 
+    private func refuseUnsent(_ error: IOError) {
+        if error.isOwnShortage {
+            refuse(.serviceUnavailable, "too many connections are open", retryAfterSeconds: 1)
+        } else {
+            refuse(.badGateway, "the upstream cannot be reached")
+        }
+    }
+
     private func connection(to pool: UpstreamPool) throws(IOError) -> UpstreamConnection {
-        while let idle = pool.takeIdle() {
+        let limitNs = UInt64(proxy.settings.upstreamIdleTimeoutMs) * 1_000_000
+        let sinceNs = proxy.loop.nowNs > limitNs ? proxy.loop.nowNs - limitNs : 0
+        while let idle = pool.takeIdle(usedSince: sinceNs) {
             // What may not be sent twice, or not once more, or has a body that may be too long to be kept,
             // must not meet a connection that the other side has closed meanwhile.
-            if facts.isRetrySafe, facts.retries == 0, facts.isRequestComplete { return idle }
+            if isRetrySafe(at: pool.upstream), facts.retries == 0, facts.isRequestComplete { return idle }
             if idle.channel?.peerHasClosed == false { return idle }
             idle.channel?.close()
         }
@@ -98,10 +109,31 @@ extension Exchange {
 
     /// A piece of the body has been sent on: the deadline moves.
     func requestBodyDidMove() {
-        if phase == .awaitingResponse {
+        if !facts.isRequestComplete, bodyIsTooSlow() {
+            bodyTimedOut()
+        } else if phase == .awaitingResponse {
             armRequestTimer()
         } else if phase == .responding {
             armResponseTimer()
+        }
+    }
+
+    /// It is not the client that was slow until now.
+    func restartPace() { facts.requestPace.restart(total: facts.receivedBodyBytes, nowNs: proxy.loop.nowNs) }
+
+    /// A body without a length may be a stream that the upstream answers as it comes: from then on it may be slow.
+    private func bodyIsTooSlow() -> Bool {
+        guard facts.requestFraming != .chunked || phase == .awaitingResponse else { return false }
+        return facts.requestPace.isTooSlow(
+            total: facts.receivedBodyBytes, nowNs: proxy.loop.nowNs, windowMs: proxy.settings.bodyPaceWindowMs,
+            leastBytesPerSecond: proxy.settings.leastBodyBytesPerSecond)
+    }
+
+    private func bodyTimedOut() {
+        if phase == .awaitingResponse {
+            refuse(.requestTimeout, "the request body did not arrive in time")
+        } else {
+            abort()
         }
     }
 
@@ -127,7 +159,7 @@ extension Exchange {
             // The upstream is the slow one. Its channel notices when it takes nothing at all.
             armRequestTimer()
         } else {
-            refuse(.requestTimeout, "the request body did not arrive in time")
+            bodyTimedOut()
         }
     }
 }

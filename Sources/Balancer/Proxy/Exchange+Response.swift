@@ -6,10 +6,14 @@ extension Exchange {
     // MARK: Called by the upstream's connection
 
     func upstreamDidConnect() {
+        restartPace()
         if !facts.isRequestComplete { client.resumeRequestBody() }
     }
 
-    func upstreamDidDrain() { client.resumeRequestBody() }
+    func upstreamDidDrain() {
+        restartPace()
+        client.resumeRequestBody()
+    }
 
     func upstreamDidRead(_ connection: UpstreamConnection, _ source: Channel) {
         guard connection === upstream else { return }
@@ -87,7 +91,10 @@ extension Exchange {
         }
         // After a second try the client may have had its 100 already.
         if !facts.isHTTP10, status != .continue || !facts.sentContinue {
-            if status == .continue { facts.sentContinue = true }
+            if status == .continue {
+                facts.sentContinue = true
+                restartPace()
+            }
             source.inbound.withReadableBytes { client.sendInterimHead($0) }
         }
         source.inbound.consume(length)

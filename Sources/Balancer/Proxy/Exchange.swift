@@ -37,6 +37,7 @@ final class Exchange {
         var requestRemaining = 0
         var isRequestComplete = false
         var receivedBodyBytes = 0
+        var requestPace = BodyPace()
         var sentBodyBytes = 0
         var responseFraming = BodyFraming.none
         var responseRemaining = 0
@@ -45,7 +46,10 @@ final class Exchange {
         var decodesChunks = false
         /// The upstream's body has no length of its own and goes out in chunks of ours.
         var rechunks = false
+        /// It may be sent twice to any server.
         var isRetrySafe = false
+        /// It may be sent twice to a server that keeps the promise of the Idempotency-Key.
+        var hasIdempotencyKey = false
         /// Everything sent upstream so far is in `replay`.
         var isReplayable = true
         /// The client waits for `100 Continue` before it sends the body.
@@ -131,7 +135,11 @@ final class Exchange {
                     requestID.removeAll(keepingCapacity: true)
                     requestID.append(contentsOf: given)
                 }
-            case .idempotencyKey: facts.isRetrySafe = true
+            case .idempotencyKey: facts.hasIdempotencyKey = true
+            // The first one may have taken effect: then the second fails its condition, and a client whose write was
+            // done would hear that it was not.
+            case .ifMatch, .ifNoneMatch, .ifUnmodifiedSince:
+                if !facts.method.isSafe { facts.isRetrySafe = false }
             case .other where proxy.settings.allowsGroupOverride:
                 noteTesterGroup(field, RawSpan(_unsafeBytes: bytes))
             default: break

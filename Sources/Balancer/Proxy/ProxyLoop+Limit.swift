@@ -3,14 +3,14 @@ extension ProxyLoop {
     private static let partClosed = 64
 
     /// Makes room for a new client: those that have been idle for longest go. With none that is idle, `newcomer` goes.
-    func keepWithinLimit(newcomer: DownstreamConnection) {
+    func keepWithinLimit(newcomer: any ClientConnection) {
         guard clientCount > settings.clientLimit else { return }
-        let idle = clients.values.filter { $0 !== newcomer && $0.phase == .idle }
-        let closing = idle.sorted { $0.idleSinceNs < $1.idleSinceNs }
+        let idle = clients.values.filter { $0 !== newcomer && $0.idleSinceNs != nil }
+        let oldest = idle.sorted { ($0.idleSinceNs ?? 0) < ($1.idleSinceNs ?? 0) }
             .prefix(max(1, settings.clientLimit / Self.partClosed))
-        let leaving = closing.isEmpty ? [newcomer] : Array(closing)
+        let leaving = oldest.isEmpty ? [newcomer] : Array(oldest)
         metrics.clientsOverLimit.increment(by: leaving.count, loop: loop.index)
         // The newcomer's channel is not registered yet.
-        loop.atEndOfWakeup { for client in leaving where client.phase == .idle { client.channel.close() } }
+        loop.atEndOfWakeup { for client in leaving where client.idleSinceNs != nil { client.channel.close() } }
     }
 }

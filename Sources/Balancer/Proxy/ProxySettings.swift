@@ -20,6 +20,9 @@ package struct ProxySettings: Sendable {
     package var responseTimeoutMs = 60_000
     /// The longest pause within a body, in either direction.
     package var bodyTimeoutMs = 60_000
+    /// A request's body must come at this rate at least, in each window of `bodyPaceWindowMs`.
+    package var leastBodyBytesPerSecond = 500
+    package var bodyPaceWindowMs = 30_000
     /// The longest pause within a streamed response (one without a length, such as server-sent events).
     package var streamTimeoutMs = 300_000
     /// The longest pause within a tunnel (WebSocket).

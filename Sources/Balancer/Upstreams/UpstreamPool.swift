@@ -25,10 +25,13 @@ package final class UpstreamPool {
     package init(upstream: Upstream) { self.upstream = upstream }
 
     /// Takes the most recently used connection: it is the one least likely to be closed by the other side
-    /// just now.
-    func takeIdle() -> UpstreamConnection? {
+    /// just now. One that was used before `ns` is closed instead: the sweep has not come to it yet, and the other
+    /// side may be about to close it.
+    func takeIdle(usedSince ns: UInt64) -> UpstreamConnection? {
         while let connection = idle.popLast() {
-            if connection.channel?.isClosed == false { return connection }
+            guard let channel = connection.channel, !channel.isClosed else { continue }
+            if connection.idleSinceNs >= ns { return connection }
+            channel.close()
         }
         return nil
     }

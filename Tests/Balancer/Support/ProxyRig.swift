@@ -22,6 +22,7 @@ final class ProxyRig: Sendable {
         var isBackup = false
         var maxConnections: Int?
         var group = ""
+        var source = UpstreamDescription.Source.registry
     }
 
     let group: EventLoopGroup
@@ -62,7 +63,7 @@ final class ProxyRig: Sendable {
                 UpstreamDescription(
                     id: "u\(backend.port)", address: .ipv4(0x7f00_0001, port: UInt16(backend.port)),
                     group: backend.group, weight: backend.weight, isBackup: backend.isBackup,
-                    maxConnections: backend.maxConnections, source: .static))
+                    maxConnections: backend.maxConnections, source: backend.source))
         }
         let room = WaitingRoom(loops: loops, limit: queueLimit)
         let traffic = TrafficSwitch()

@@ -32,7 +32,8 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
     private var isPumpScheduled = false
     private var clientSentEOF = false
     /// When the last stream ended, or the connection began.
-    private var idleSinceNs: UInt64
+    private var idleStartNs: UInt64
+    var idleSinceNs: UInt64? { streams.isEmpty ? idleStartNs : nil }
     private var headStartNs: UInt64 = 0
     /// When no more requests are taken; nil while that is not foreseen, and afterwards.
     private var goAwayNs: UInt64?
@@ -49,7 +50,7 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
         self.isSecure = isSecure
         session = HTTP2Session(limits: proxy.settings.http2Limits, nowNs: proxy.loop.nowNs)
         additions = HeadRewriter.Additions(peer: channel.peerAddress, isSecure: isSecure)
-        idleSinceNs = proxy.loop.nowNs
+        idleStartNs = proxy.loop.nowNs
     }
 
     /// Begins to serve, with what has been received already.
@@ -182,10 +183,10 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
         var deadline = UInt64.max
         func add(_ startNs: UInt64, _ ms: Int) { deadline = min(deadline, startNs &+ UInt64(ms) * 1_000_000) }
         if let goAwayNs { add(goAwayNs, 0) }
-        if !session.hasSettings { add(idleSinceNs, settings.headTimeoutMs) }
+        if !session.hasSettings { add(idleStartNs, settings.headTimeoutMs) }
         if session.isReadingHead { add(headStartNs, settings.headTimeoutMs) }
         if streams.isEmpty {
-            add(idleSinceNs, settings.clientIdleTimeoutMs)
+            add(idleStartNs, settings.clientIdleTimeoutMs)
         } else {
             add(nextLookNs, 0)
         }
@@ -199,9 +200,9 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
         if session.isReadingHead, isOver(headStartNs, settings.headTimeoutMs) {
             session.terminate(.noError)
             endStreams()
-        } else if !session.hasSettings, isOver(idleSinceNs, settings.headTimeoutMs) {
+        } else if !session.hasSettings, isOver(idleStartNs, settings.headTimeoutMs) {
             session.terminate(.noError)
-        } else if streams.isEmpty, isOver(idleSinceNs, settings.clientIdleTimeoutMs) {
+        } else if streams.isEmpty, isOver(idleStartNs, settings.clientIdleTimeoutMs) {
             session.terminate(.noError)
         } else if let goAwayNs, nowNs >= goAwayNs {
             // From now on the session says by itself when it is over.
@@ -252,7 +253,7 @@ extension HTTP2Connection: HTTP2SessionDelegate {
     func http2DidClose(_ id: Int32, _ code: HTTP2ErrorCode) {
         guard let stream = streams.removeValue(forKey: id) else { return }
         end(stream)
-        if streams.isEmpty { idleSinceNs = proxy.loop.nowNs }
+        if streams.isEmpty { idleStartNs = proxy.loop.nowNs }
         schedulePump()
     }
 
