@@ -119,7 +119,9 @@ extension Exchange {
     }
 
     /// It is not the client that was slow until now.
-    func restartPace() { facts.requestPace.restart(total: facts.receivedBodyBytes, nowNs: proxy.loop.nowNs) }
+    func restartPace() {
+        facts.requestPace.restart(total: facts.receivedBodyBytes, nowNs: proxy.loop.nowNs)
+    }
 
     /// A body without a length may be a stream that the upstream answers as it comes: from then on it may be slow.
     private func bodyIsTooSlow() -> Bool {

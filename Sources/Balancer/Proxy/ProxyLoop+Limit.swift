@@ -11,6 +11,8 @@ extension ProxyLoop {
         let leaving = oldest.isEmpty ? [newcomer] : Array(oldest)
         metrics.clientsOverLimit.increment(by: leaving.count, loop: loop.index)
         // The newcomer's channel is not registered yet.
-        loop.atEndOfWakeup { for client in leaving where client.idleSinceNs != nil { client.channel.close() } }
+        loop.atEndOfWakeup {
+            for client in leaving where client.idleSinceNs != nil { client.channel.close() }
+        }
     }
 }
