@@ -10,12 +10,13 @@ import Settings
 import Telemetry
 
 /// A running api node: a server on every loop, its entry in the registry, and the way out.
-package final class APINode: LoopBound, @unchecked Sendable {
+package final class APINode: ServingNode, @unchecked Sendable {
     /// The control loop: the first of the group.
     package let loop: EventLoop
     private let group: EventLoopGroup
     private let configuration: APIConfiguration
     private let version: String
+    private let sockets: InheritedSockets
     private let logger = Logger(label: "api")
     private let contexts: [LoopContext]
     private let service: APIService
@@ -26,9 +27,14 @@ package final class APINode: LoopBound, @unchecked Sendable {
     private var tasks: [Task<Void, Never>] = []
 
     /// Prepares everything; opens nothing yet.
+    /// - Parameter sockets: where it listens, when its supervisor has opened that: named `listen` and `admin`.
     /// - Throws: `InvalidAddress`, `RedisURL.Invalid` or `PostgresConnectionInfo.Invalid`.
-    package init(_ configuration: APIConfiguration, version: String, group: EventLoopGroup) throws {
+    package init(
+        _ configuration: APIConfiguration, version: String, group: EventLoopGroup,
+        sockets: InheritedSockets = InheritedSockets()
+    ) throws {
         self.configuration = configuration
+        self.sockets = sockets
         self.version = version
         self.group = group
         loop = group.loops[0]
@@ -80,9 +86,9 @@ package final class APINode: LoopBound, @unchecked Sendable {
         settings.idleTimeoutMs = configuration.idleTimeoutMs
         // The balancer in front makes or cleans it.
         settings.trustsRequestID = true
-        let addresses = try [node.listen, node.adminListen].compactMap { try $0?.socketAddress() }
         let server = try HTTPServer(
-            group: group, addresses: addresses, router: service.makeRouter(), configuration: settings,
+            group: group, points: try node.listenPoints(sockets), router: service.makeRouter(),
+            configuration: settings,
             observer: APIObserver(metrics: metrics, logger: logger))
         self.server = server
         logger.info("listening", metadata: ["address": "\(server.addresses[0])"])
@@ -167,6 +173,22 @@ package final class APINode: LoopBound, @unchecked Sendable {
             logger.warning("connections were still open at the end of GRACEFUL_TIMEOUT")
         }
         await registry?.leave()
+        await close()
+    }
+
+    package func handOver() async {
+        registry?.handOver()
+        server?.beginHandOver()
+        await server?.drained(timeoutMs: configuration.node.gracefulTimeoutMs)
+        await close()
+    }
+
+    package func hurry() async { server?.beginDrain() }
+
+    /// Requests answered so far.
+    package var servedCount: Int { metrics.requestCount }
+
+    private func close() async {
         for task in tasks { task.cancel() }
         for context in contexts { try? await context.loop.perform { context.close() } }
     }

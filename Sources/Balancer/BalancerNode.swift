@@ -9,7 +9,7 @@ import Synchronization
 import Telemetry
 
 /// A running balancer: listeners and proxies on every loop, discovery, health checks and the admin server on the first.
-package final class BalancerNode: LoopBound, @unchecked Sendable {
+package final class BalancerNode: ServingNode, @unchecked Sendable {
     /// The control loop: the first of the group.
     package let loop: EventLoop
     package let configuration: BalancerConfiguration
@@ -30,6 +30,7 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
     private let health: HealthChecker
     private let fixed: FixedDiscovery
     private var registry: RegistryDiscovery?
+    private let sockets: InheritedSockets
     private var listeners: [Listener] = []
     private var admin: HTTPServer?
     private var adminSocket: HTTPServer?
@@ -55,10 +56,15 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
     package var state: State { published.load(ordering: .relaxed) }
 
     /// Prepares everything; opens nothing yet.
+    /// - Parameters:
+    ///   - sink: where the access log goes.
+    ///   - sockets: where it listens, when its supervisor has opened that: named `listen`, `http` and `admin`.
     /// - Throws: `IOError` when the kernel gives no descriptors or threads.
     package init(
-        _ configuration: BalancerConfiguration, version: String, group: EventLoopGroup, sink: LogSink
+        _ configuration: BalancerConfiguration, version: String, group: EventLoopGroup, sink: LogSink,
+        sockets: InheritedSockets = InheritedSockets()
     ) throws(IOError) {
+        self.sockets = sockets
         self.version = version
         self.configuration = configuration
         self.group = group
@@ -102,28 +108,33 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
 
     // MARK: Starting
 
-    /// Finds upstreams, then listens: what is accepted before would be answered that there is none. On the control loop.
-    /// - Throws: `IOError` that names the address or file.
-    package func start() async throws(IOError) {
-        if let address = configuration.node.adminListen {
+    /// Reads the certificates, finds upstreams, then accepts connections. On the control loop.
+    /// - Throws: `IOError` or `InvalidAddress` that name the address or file.
+    package func start() async throws {
+        let points = try configuration.listenPoints(sockets)
+        let secure = try openListeners(points.listen, tls: configuration.tls)
+        let plain = try points.http.map { try openListeners($0, tls: nil) }
+        if let point = points.admin {
             let token = configuration.adminToken.map { Array($0.secret.utf8) }
             admin = try HTTPServer(
-                group: group, addresses: [try socketAddress(address)],
+                group: group, points: [point],
                 router: AdminServer.router(self, token.map { .token($0) } ?? .nobody))
         }
-        try listenForOperators()
         try await startSteering()
         await fixed.start()
         try startRegistry()
         health.start()
+        // Whoever connects at once shall find them.
         if await registry?.firstList(timeoutMs: Self.firstListTimeoutMs) == false {
             logger.warning("the registry has not answered yet: listening without the nodes that it knows")
         }
-        try await listen()
+        // It takes the place of the one that a former process has: not before all else has worked.
+        try listenForOperators()
+        try await accept(secure, isSecure: configuration.tls != nil)
+        if let plain { try await accept(plain, isSecure: false) }
         published.store(.ready, ordering: .relaxed)
         await registry?.setState(.ready)
     }
-
     // Without Redis there may be fixed upstreams, and in any case /status to look at.
     private static let firstListTimeoutMs = 3_000
 
@@ -186,30 +197,29 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         self.registry = registry
     }
 
-    private func listen() async throws(IOError) {
-        var tls: TLSServerConfiguration?
-        if let files = configuration.tls {
-            tls = TLSServerConfiguration(
-                certificates: [.init(chainPath: files.certificatePath, keyPath: files.keyPath)],
+    private func openListeners(
+        _ point: ListenPoint, tls files: BalancerConfiguration.TLSFiles?
+    ) throws(IOError) -> [[Listener]] {
+        let tls = files.map {
+            TLSServerConfiguration(
+                certificates: [.init(chainPath: $0.certificatePath, keyPath: $0.keyPath)],
                 alpn: configuration.http2 ? ["h2", "http/1.1"] : ["http/1.1"])
         }
-        let address = try socketAddress(configuration.node.listen)
-        try await listen(address, tls: tls)
-        if let plain = configuration.listenHTTP { try await listen(try socketAddress(plain), tls: nil) }
+        return try point.open(on: proxies.map(\.loop)) { loop throws(IOError) in
+            try tls.map { tls throws(IOError) in try TLSServerContext(tls, loop: loop) }
+        }
     }
 
-    private func listen(_ address: SocketAddress, tls: TLSServerConfiguration?) async throws(IOError) {
-        var address = address
-        for proxy in proxies {
-            // A Unix socket has one listener; SO_REUSEPORT lets each loop have its own for TCP.
-            if case .unix = address, proxy !== proxies.first { return }
-            let context = try tls.map { tls throws(IOError) in try TLSServerContext(tls, loop: proxy.loop) }
-            let listener = try Listener(address, loop: proxy.loop, tls: context)
-            address = listener.address
-            listeners.append(listener)
-            try await Self.start(listener, proxy: proxy, isSecure: context != nil)
+    private func accept(_ opened: [[Listener]], isSecure: Bool) async throws(IOError) {
+        for (proxy, own) in zip(proxies, opened) {
+            for listener in own {
+                listeners.append(listener)
+                try await Self.start(listener, proxy: proxy, isSecure: isSecure)
+            }
         }
-        logger.info("listening", metadata: ["address": "\(address)", "tls": "\(tls != nil)"])
+        if let address = opened[0].first?.address {
+            logger.info("listening", metadata: ["address": "\(address)", "tls": "\(isSecure)"])
+        }
     }
 
     private static func start(_ listener: Listener, proxy: ProxyLoop, isSecure: Bool) async throws(IOError) {
@@ -225,37 +235,54 @@ package final class BalancerNode: LoopBound, @unchecked Sendable {
         try result.get()
     }
 
-    private func socketAddress(_ address: Address) throws(IOError) -> SocketAddress {
-        switch address {
-        case .unix(let path):
-            return .unix(path)
-        case .tcp(let host, let port):
-            let name = host == "*" ? "0.0.0.0" : host == "localhost" ? "127.0.0.1" : host
-            guard let found = SocketAddress(numericHost: name, port: UInt16(truncatingIfNeeded: port)) else {
-                throw IOError(
-                    .invalid, "\(address): a balancer listens on a numeric address, such as 0.0.0.0:\(port)")
-            }
-            return found
-        }
-    }
-
     // MARK: Stopping
 
-    /// Accepts no new connection, lets what is in flight end within `timeoutMs`, and closes what is left.
-    package func stop(timeoutMs: Int) async {
+    /// Accepts no new connection, lets what is in flight end within GRACEFUL_TIMEOUT, and closes what is left.
+    package func stop() async {
         published.store(.draining, ordering: .relaxed)
         fixed.stop()
         await registry?.setState(.draining)
         for listener in listeners { await Self.onLoop(listener.loop) { listener.stop() } }
         listeners = []
-        let deadlineNs = monotonicNs() &+ UInt64(timeoutMs) &* 1_000_000
+        await finishClients(closingIdle: true)
+        await registry?.leave()
+        await close()
+    }
+
+    /// As `stop`, but another process serves by this balancer's name: nobody is told, and clients without a request are
+    /// left alone until they have one.
+    package func handOver() async {
+        registry?.handOver()
+        for listener in listeners { await Self.onLoop(listener.loop) { listener.handOver() } }
+        listeners = []
+        admin?.beginHandOver()
+        adminSocket?.beginDrain()
+        await finishClients(closingIdle: false)
+        fixed.stop()
+        await close()
+    }
+
+    package func hurry() async {
+        for proxy in proxies { proxy.loop.submit { proxy.closeIdleClients() } }
+    }
+
+    /// Requests answered so far.
+    package var servedCount: Int { proxyMetrics.requests.requestCount }
+
+    private func finishClients(closingIdle: Bool) async {
+        let deadlineNs = monotonicNs() &+ UInt64(configuration.node.gracefulTimeoutMs) &* 1_000_000
         let counter = Unfinished(proxies.count)
-        for proxy in proxies { proxy.loop.submit { proxy.drain { counter.finish() } } }
+        for proxy in proxies {
+            proxy.loop.submit { proxy.drain(closingIdle: closingIdle) { counter.finish() } }
+        }
         while counter.count > 0, monotonicNs() < deadlineNs { await loop.sleep(ns: 5_000_000) }
+    }
+
+    private func close() async {
         health.stop()
         steering?.close()
         steeringRedis?.close()
-        await registry?.stop()
+        registry?.close()
         for proxy in proxies { await Self.onLoop(proxy.loop) { proxy.closeAll() } }
         admin?.close()
         adminSocket?.close()

@@ -7,20 +7,26 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-// Moves `fd` out of the way of the numbers it could be overwritten under.
-static int above_the_standard(int fd) {
-    if (fd < 0 || fd > 3) return fd;
-    return fcntl(fd, F_DUPFD_CLOEXEC, 4);
+// Moves `fd` out of the way of the numbers below `free`, which are about to be overwritten.
+static int moved_above(int fd, int free) {
+    if (fd < 0 || fd >= free) return fd;
+    return fcntl(fd, F_DUPFD_CLOEXEC, free);
 }
 
 // Runs in the child; returns only to say that something failed, with errno.
 static void become(const struct trivet_spawn_request *request, pid_t parent) {
-    int input = above_the_standard(request->input);
-    int output = above_the_standard(request->output);
-    int passed = above_the_standard(request->passed);
+    int free = 3 + request->passed_count;
+    int passed[TRIVET_SPAWN_PASSED_LIMIT];
+    int input = moved_above(request->input, free);
+    int output = moved_above(request->output, free);
+    for (int i = 0; i < request->passed_count; i++) {
+        passed[i] = moved_above(request->passed[i], free);
+        if (passed[i] < 0) return;
+    }
     if (input >= 0 && dup2(input, 0) < 0) return;
     if (output >= 0 && (dup2(output, 1) < 0 || dup2(output, 2) < 0)) return;
-    if (passed >= 0 && dup2(passed, 3) < 0) return;
+    for (int i = 0; i < request->passed_count; i++)
+        if (dup2(passed[i], 3 + i) < 0) return;
     if (request->new_session ? setsid() < 0 : setpgid(0, 0) < 0) return;
     if (request->directory && chdir(request->directory) < 0) return;
     if (request->set_user
@@ -39,9 +45,13 @@ static void become(const struct trivet_spawn_request *request, pid_t parent) {
 
 pid_t trivet_spawn(const struct trivet_spawn_request *request) {
     int failure[2];
+    if (request->passed_count < 0 || request->passed_count > TRIVET_SPAWN_PASSED_LIMIT) {
+        errno = EINVAL;
+        return -1;
+    }
     if (pipe2(failure, O_CLOEXEC) < 0) return -1;
-    // Above 3 in the child as well, or dup2 would close it before it could tell.
-    int telling = fcntl(failure[1], F_DUPFD_CLOEXEC, 4);
+    // Above what is passed in the child as well, or dup2 would close it before it could tell.
+    int telling = fcntl(failure[1], F_DUPFD_CLOEXEC, 3 + request->passed_count);
     close(failure[1]);
     if (telling < 0) {
         close(failure[0]);
@@ -75,3 +85,5 @@ pid_t trivet_spawn(const struct trivet_spawn_request *request) {
     if (child < 0) errno = why;
     return child;
 }
+
+int trivet_become_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1); }

@@ -101,6 +101,13 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
         }
     }
 
+    /// Ends the refreshing and leaves the entry to the process that has taken over this node's id.
+    package func handOver() {
+        assertInLoop()
+        isClosed = true
+        timer?.invalidate()
+    }
+
     // MARK: Drain
 
     /// How a drain ended. In every case the node may stop listening now.

@@ -12,35 +12,39 @@ package final class HTTPServer: Sendable {
 
     /// Listens on `addresses` and serves.
     /// - Throws: `IOError` that names the address, or the TLS file, that is at fault.
-    package init(
+    package convenience init(
         group: EventLoopGroup, addresses: [SocketAddress], router: Router,
         configuration: HTTPServerConfiguration = HTTPServerConfiguration(),
         observer: (any HTTPServerObserver)? = nil
     ) throws(IOError) {
+        try self.init(
+            group: group, points: addresses.map { ListenPoint($0) }, router: router,
+            configuration: configuration,
+            observer: observer)
+    }
+
+    /// Listens at `points` and serves.
+    /// - Throws: `IOError` that names the address, or the TLS file, that is at fault.
+    package init(
+        group: EventLoopGroup, points: [ListenPoint], router: Router,
+        configuration: HTTPServerConfiguration = HTTPServerConfiguration(),
+        observer: (any HTTPServerObserver)? = nil
+    ) throws(IOError) {
         var bound: [SocketAddress] = []
-        var loops: [LoopServer] = []
-        for loop in group.loops {
-            // A path can be bound once only: the first loop serves it.
-            let listens = addresses.indices.filter { index in
-                if case .unix = addresses[index] { loop === group.loops.first } else { true }
+        var listeners = [[Listener]](repeating: [], count: group.loops.count)
+        for point in points {
+            let opened = try point.open(on: group.loops) { loop throws(IOError) in
+                try configuration.tls.map { tls throws(IOError) in try TLSServerContext(tls, loop: loop) }
             }
-            let tls = try configuration.tls.map { tls throws(IOError) in try TLSServerContext(tls, loop: loop)
-            }
-            var listeners: [Listener] = []
-            for index in listens {
-                // The other loops listen on the port that the kernel chose for the first.
-                let address = index < bound.count ? bound[index] : addresses[index]
-                let listener = try Listener(address, loop: loop, tls: tls)
-                if index == bound.count { bound.append(listener.address) }
-                listeners.append(listener)
-            }
-            loops.append(
-                LoopServer(
-                    loop: loop, listeners: listeners, router: router, configuration: configuration,
-                    observer: observer))
+            for index in opened.indices { listeners[index] += opened[index] }
+            bound.append(opened[0].first?.address ?? point.address)
         }
-        self.addresses = bound
-        self.loops = loops
+        addresses = bound
+        loops = group.loops.enumerated().map { index, loop in
+            LoopServer(
+                loop: loop, listeners: listeners[index], router: router, configuration: configuration,
+                observer: observer)
+        }
         for loop in loops { loop.loop.submit { loop.start() } }
     }
 
@@ -58,7 +62,13 @@ package final class HTTPServer: Sendable {
         for loop in loops { loop.loop.submit { loop.beginDrain(idleGraceMs: idleGraceMs) } }
     }
 
-    /// Waits until no connection is left, after `beginDrain()`. Not from a loop's own thread with a blocked
+    /// Accepts nothing more, so that another process that shares the sockets does, and says `Connection: close` with every further
+    /// response. Idle connections are left alone: to close one races with the request that is on its way to it.
+    package func beginHandOver() {
+        for loop in loops { loop.loop.submit { loop.beginHandOver() } }
+    }
+
+    /// Waits until no connection is left, after `beginDrain()` or `beginHandOver()`. Not from a loop's own thread with a blocked
     /// loop.
     /// - Returns: false when `timeoutMs` passed first; then what was left has been closed.
     @discardableResult

@@ -15,14 +15,17 @@ final class LoopServer: LoopBound, @unchecked Sendable {
     let activeRequestCount = Atomic(0)
 
     var parser: RequestHeadParser
+    /// No connection outlives the response to its next request.
     private(set) var isDraining = false
-    private(set) var drainIdleGraceMs = 0
+    /// How long a connection without a request is kept.
+    private(set) var idleLimitMs: Int
     private var listeners: [Listener]
     private var connections: [ObjectIdentifier: HTTPConnection] = [:]
     private var dates = HTTPDateCache()
     private var names = NameGenerator()
     private var whenEmptyBody: ((Bool) -> Void)?
     private var drainTimer: LoopTimer?
+    private var isClosingIdle = false
 
     init(
         loop: EventLoop, listeners: [Listener], router: Router, configuration: HTTPServerConfiguration,
@@ -33,6 +36,7 @@ final class LoopServer: LoopBound, @unchecked Sendable {
         self.router = router
         self.configuration = configuration
         self.observer = observer
+        idleLimitMs = configuration.idleTimeoutMs
         parser = RequestHeadParser(limits: configuration.limits)
     }
 
@@ -66,12 +70,20 @@ final class LoopServer: LoopBound, @unchecked Sendable {
 
     // MARK: Draining
 
+    /// Also after `beginHandOver`.
     func beginDrain(idleGraceMs: Int) {
-        guard !isDraining else { return }
+        guard !isClosingIdle else { return }
+        isClosingIdle = true
         isDraining = true
-        drainIdleGraceMs = idleGraceMs
+        idleLimitMs = idleGraceMs
         stopListening()
         for connection in connections.values { connection.beginDrain() }
+    }
+
+    func beginHandOver() {
+        isDraining = true
+        for listener in listeners { listener.handOver() }
+        listeners = []
     }
 
     func whenEmpty(deadlineNs: UInt64, _ body: @escaping (Bool) -> Void) {

@@ -23,6 +23,8 @@ package struct NodeConfiguration: Sendable {
     package let gracefulTimeoutMs: Int
     /// DRAIN_TIMEOUT: how long to wait for the balancers to take note before a node stops listening.
     package let drainTimeoutMs: Int
+    /// How the serving process is watched and replaced.
+    package let supervision: SupervisionConfiguration
     /// LOG_LEVEL and LOG_FORMAT, with the names that go on every line.
     package let log: LogConfiguration
 
@@ -62,6 +64,7 @@ package struct NodeConfiguration: Sendable {
         drainTimeoutMs = settings.durationMs(
             "DRAIN_TIMEOUT", "how long to wait for the balancers to take note at the stop", default: 10_000,
             in: 0...3_600_000)
+        supervision = SupervisionConfiguration(from: &settings)
         log = LogConfiguration(
             level: settings.choice("LOG_LEVEL", "the lowest level to be logged", default: Logger.Level.info),
             format: settings.choice(

@@ -30,6 +30,9 @@ final class WorkerMetrics: Sendable {
         }
     }
 
+    /// Attempts that have ended.
+    var finishedCount: Int { durations.count }
+
     /// Counts the end of an attempt; nil when it was broken off.
     func finished(task: String, _ outcome: SettleOutcome?, durationNs: UInt64, loop: Int) {
         attempts.series(task, outcome?.rawValue ?? "handed_back").increment(loop: loop)

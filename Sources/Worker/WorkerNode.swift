@@ -11,12 +11,13 @@ import Settings
 import Telemetry
 
 /// A running worker: a consumer of jobs on every loop, health and metrics for operators, its entry in the registry.
-package final class WorkerNode: LoopBound, @unchecked Sendable {
+package final class WorkerNode: ServingNode, @unchecked Sendable {
     /// The control loop: the first of the group.
     package let loop: EventLoop
     private let group: EventLoopGroup
     private let configuration: WorkerConfiguration
     private let version: String
+    private let sockets: InheritedSockets
     private let logger = Logger(label: "worker")
     private let lanes: [Lane]
     private let consumers: [Consumer]
@@ -47,13 +48,17 @@ package final class WorkerNode: LoopBound, @unchecked Sendable {
     }
 
     /// Prepares everything; opens nothing yet.
-    /// - Parameter tasks: the tasks besides the built-in ones.
+    /// - Parameters:
+    ///   - tasks: the tasks besides the built-in ones.
+    ///   - sockets: where it listens, when its supervisor has opened that: named `listen` and `admin`.
     /// - Throws: `RedisURL.Invalid` or `PostgresConnectionInfo.Invalid`.
     package init(
         _ configuration: WorkerConfiguration, version: String, group: EventLoopGroup,
-        tasks additional: TaskRegistry = TaskRegistry(), tuning: Tuning = Tuning()
+        tasks additional: TaskRegistry = TaskRegistry(), tuning: Tuning = Tuning(),
+        sockets: InheritedSockets = InheritedSockets()
     ) throws {
         self.configuration = configuration
+        self.sockets = sockets
         self.version = version
         self.group = group
         loop = group.loops[0]
@@ -126,9 +131,8 @@ package final class WorkerNode: LoopBound, @unchecked Sendable {
         let node = configuration.node
         var routes = RouterBuilder()
         health.add(to: &routes)
-        let addresses = try [node.listen, node.adminListen].compactMap { try $0?.socketAddress() }
         let server = try HTTPServer(
-            group: group, addresses: addresses, router: routes.build(),
+            group: group, points: try node.listenPoints(sockets), router: routes.build(),
             observer: WorkerObserver(metrics: httpMetrics))
         self.server = server
         logger.info("listening", metadata: ["address": "\(server.addresses[0])"])
@@ -152,6 +156,33 @@ package final class WorkerNode: LoopBound, @unchecked Sendable {
         // Who reads that it drains may rely on it.
         for consumer in consumers { try? await consumer.loop.perform { consumer.stopClaiming() } }
         async let announced: Void? = registry?.setState(.draining)
+        await finishJobs()
+        _ = await announced
+        maintenance.stop()
+        server?.beginDrain(idleGraceMs: 0)
+        await server?.drained(timeoutMs: 1000)
+        await registry?.leave()
+        await close()
+    }
+
+    /// As `stop`, but another process has this node's id and works on: its leases bear another name.
+    package func handOver() async {
+        registry?.handOver()
+        server?.beginHandOver()
+        maintenance.stop()
+        let deadlineNs = monotonicNs() &+ UInt64(configuration.node.gracefulTimeoutMs) &* 1_000_000
+        await finishJobs()
+        let nowNs = monotonicNs()
+        await server?.drained(timeoutMs: deadlineNs > nowNs ? Int((deadlineNs - nowNs) / 1_000_000) : 0)
+        await close()
+    }
+
+    package func hurry() async { server?.beginDrain(idleGraceMs: 0) }
+
+    /// Attempts of jobs that have ended so far.
+    package var servedCount: Int { workerMetrics.finishedCount }
+
+    private func finishJobs() async {
         let timeoutMs = configuration.node.gracefulTimeoutMs
         await withTaskGroup(of: Void.self) { stopping in
             for consumer in consumers {
@@ -160,11 +191,9 @@ package final class WorkerNode: LoopBound, @unchecked Sendable {
                 }
             }
         }
-        _ = await announced
-        maintenance.stop()
-        server?.beginDrain(idleGraceMs: 0)
-        await server?.drained(timeoutMs: 1000)
-        await registry?.leave()
+    }
+
+    private func close() async {
         for lane in lanes {
             try? await lane.loop.perform {
                 lane.http.close()
@@ -179,13 +208,7 @@ package final class WorkerNode: LoopBound, @unchecked Sendable {
         for consumer in consumers { try? await consumer.loop.perform { consumer.vanish() } }
         maintenance.stop()
         server?.close()
-        for lane in lanes {
-            try? await lane.loop.perform {
-                lane.http.close()
-                lane.redis.close()
-                lane.postgres.close()
-            }
-        }
+        await close()
     }
 }
 

@@ -2,40 +2,50 @@ import API
 import Balancer
 import Glibc
 import Logging
+import Reactor
 import Settings
 import Telemetry
 import Worker
 
-/// Where the command line meets the modes: one function each, which runs until the process is asked to stop and returns the
-/// exit code. The log is set up and `signals` are blocked before they are called.
+/// Where the command line meets the modes: how a serving process is made of each, and run. All are run the same way.
 enum Modes {
-    /// Taken by `Signals.wait`, never by a handler.
-    static let signals = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]
-
     static let logger = Logger(label: "trivet")
 
-    static func runAPI(_ configuration: APIConfiguration) throws -> Int32 {
-        APIMode.run(configuration, version: TrivetVersion.current, signals: signals)
-    }
-
-    static func runWorker(_ configuration: WorkerConfiguration) throws -> Int32 {
-        WorkerMode.run(configuration, version: TrivetVersion.current, signals: signals)
-    }
-
-    static func runBalancer(_ configuration: BalancerConfiguration) throws -> Int32 {
-        let accessLog = LineStyle(configuration.node.log).makeSink(descriptor: STDOUT_FILENO)
-        defer { accessLog.close(timeoutMs: 1_000) }
-        return run {
-            try BalancerMode.run(
-                configuration, version: TrivetVersion.current, signals: signals, sink: accessLog)
+    /// Runs a serving process until it is told to leave. On the main thread, signals blocked, the log set up.
+    /// - Parameters:
+    ///   - control: to the supervisor.
+    ///   - sockets: where it listens.
+    ///   - make: the node, on the loops of a group.
+    /// - Returns: the exit code.
+    static func serve<Node: ServingNode>(
+        _ node: NodeConfiguration, control: ControlSocket,
+        _ make: (EventLoopGroup) throws -> Node
+    ) -> Int32 {
+        var terms = Lifecycle.Terms()
+        terms.control = control
+        terms.requestLimit = node.supervision.requestLimit()
+        let hangMs = node.supervision.hangTimeoutMs
+        // Several in the time after which it counts as hung.
+        if hangMs > 0 { terms.heartbeatMs = max(25, min(1000, hangMs / 4)) }
+        let logger = Logger(label: node.mode)
+        do {
+            let group = try EventLoopGroup(count: node.loopCount, name: node.mode)
+            try Lifecycle.run(try make(group), group: group, terms: terms) { logger.info("\($0)") }
+            group.shutdown()
+            logger.info("ended")
+            return 0
+        } catch {
+            logger.critical("cannot serve", metadata: ["reason": "\(error)"])
+            return TrivetExit.unavailable
         }
     }
 
-    /// A mode that cannot start says why in one line.
-    private static func run(_ mode: () throws -> Void) -> Int32 {
+    /// Keeps a node's sockets and a serving process behind them until the node is told to stop.
+    /// - Parameter environment: as the process got it.
+    /// - Returns: the exit code.
+    static func supervise(_ node: SupervisedNode, environment: [String: String]) -> Int32 {
         do {
-            try mode()
-            return 0
+            return try Supervisor(node, environment: environment).run()
         } catch {
             logger.critical("cannot start", metadata: ["reason": "\(error)"])
             return TrivetExit.unavailable
@@ -54,4 +64,48 @@ enum Modes {
             return TrivetExit.unavailable
         }
     }
+}
+
+extension APIConfiguration: RunnableConfiguration {
+    func supervised() throws(InvalidAddress) -> SupervisedNode { try SupervisedNode(.api, node) }
+
+    func serve(_ sockets: InheritedSockets, _ control: ControlSocket) -> Int32 {
+        Modes.serve(node, control: control) { group in
+            try APINode(self, version: TrivetVersion.current, group: group, sockets: sockets)
+        }
+    }
+}
+
+extension WorkerConfiguration: RunnableConfiguration {
+    func supervised() throws(InvalidAddress) -> SupervisedNode { try SupervisedNode(.worker, node) }
+
+    func serve(_ sockets: InheritedSockets, _ control: ControlSocket) -> Int32 {
+        Modes.serve(node, control: control) { group in
+            try WorkerNode(self, version: TrivetVersion.current, group: group, sockets: sockets)
+        }
+    }
+}
+
+extension BalancerConfiguration: RunnableConfiguration {
+    func supervised() throws(InvalidAddress) -> SupervisedNode {
+        try SupervisedNode(.balancer, node, http: listenHTTP)
+    }
+
+    func serve(_ sockets: InheritedSockets, _ control: ControlSocket) -> Int32 {
+        let accessLog = LineStyle(node.log).makeSink(descriptor: STDOUT_FILENO)
+        defer { accessLog.close(timeoutMs: 1_000) }
+        return Modes.serve(node, control: control) { group in
+            try BalancerNode(
+                self, version: TrivetVersion.current, group: group, sink: accessLog, sockets: sockets)
+        }
+    }
+}
+
+/// A mode's configuration, and how it becomes a running node.
+protocol RunnableConfiguration: ReadableConfiguration {
+    var node: NodeConfiguration { get }
+    /// What its supervisor needs to know.
+    func supervised() throws(InvalidAddress) -> SupervisedNode
+    /// Runs the serving process to its end and returns the exit code.
+    func serve(_ sockets: InheritedSockets, _ control: ControlSocket) -> Int32
 }

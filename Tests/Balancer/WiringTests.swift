@@ -43,6 +43,7 @@ struct WiringTests {
             "LISTEN": "127.0.0.1:0", "TLS": "off", "ADMIN_SOCKET": "off", "ALGORITHM": "round_robin",
             "UPSTREAMS": "127.0.0.1:\(held.port),127.0.0.1:\(good.port)", "DISCOVERY": "static",
             "HEALTH_INTERVAL": "50ms", "HEALTH_TIMEOUT": "10s", "HEALTH_FALL": "1", "WORKERS": "2",
+            "GRACEFUL_TIMEOUT": "1",
         ]
         let configuration = try BalancerConfiguration.read(environment: environment).configuration
         let group = try EventLoopGroup(count: 2, name: "balancer")
@@ -65,7 +66,7 @@ struct WiringTests {
             holder.status.withLock { $0 = 500 }
             #expect(try client.response().text == "good")
         }
-        try await node.loop.perform { await node.stop(timeoutMs: 1000) }
+        try await node.loop.perform { await node.stop() }
         group.shutdown()
         sink.close(timeoutMs: 1000)
     }

@@ -19,6 +19,18 @@ struct RegistryTests {
         }
     }
 
+    @Test("a process that has handed over neither refreshes its entry nor takes away its successor's")
+    func handedOver() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            let former = try await fixture.node("api-1", startedMs: 1)
+            let fresh = try await fixture.node("api-1", startedMs: 2)
+            former.handOver()
+            await former.leave()
+            let members = try await fixture.directory().members()
+            #expect(members.map(\.record) == [fresh.record])
+        }
+    }
+
     @Test("clusters with different names do not see each other")
     func clusters() async throws {
         let redis = try TestRedis.shared()

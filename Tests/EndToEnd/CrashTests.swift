@@ -45,15 +45,15 @@ extension EndToEnd {
                 let load = try RecordLoad(stack, collection: "frozen")
                 try load.run.proceed(100)
                 let frozenNs = load.run.mark("\(node.id): SIGSTOP")
-                node.signal(SIGSTOP)
-                defer { node.signal(SIGCONT) }
+                node.freeze()
+                defer { node.thaw() }
                 try eventuallyBlocking(within: 20, "the balancer turns away") {
                     try stack.upstream(node)?.state != "ready"
                 }
                 let ejectedNs = load.run.mark("the balancer turns away")
                 try load.run.proceed(200)
                 load.run.mark("\(node.id): SIGCONT")
-                node.signal(SIGCONT)
+                node.thaw()
                 try eventuallyBlocking(within: 20, "the balancer takes it back") { try stack.isWhole() }
                 load.run.mark("taken back")
                 try load.run.proceed(50)

@@ -7,7 +7,7 @@ import Testing
 extension EndToEnd {
     @Suite struct JobTests {
         /// Enqueues a job and returns its id.
-        private static func enqueue(
+        static func enqueue(
             _ client: TestHTTPSession, _ task: String, _ payload: JSONValue
         ) throws -> String {
             let answer = try client.send(
@@ -17,12 +17,12 @@ extension EndToEnd {
             return try #require(answer.json["id"]?.stringValue)
         }
 
-        private static func job(_ client: TestHTTPSession, _ id: String) throws -> JSONValue {
+        static func job(_ client: TestHTTPSession, _ id: String) throws -> JSONValue {
             try client.send("GET", "/v1/jobs/\(id)").expect(200).json
         }
 
         /// Waits until the job has ended, well or not, and returns it.
-        private static func ended(
+        static func ended(
             _ client: TestHTTPSession, _ id: String, within seconds: Double = 20
         ) throws -> JSONValue {
             var last = JSONValue.null

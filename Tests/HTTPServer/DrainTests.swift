@@ -44,6 +44,33 @@ struct DrainTests {
         }
     }
 
+    @Test(
+        "handing over closes no idle connection: its next response says close; a stop afterwards closes the rest"
+    )
+    func handOver() async throws {
+        try await withServer(
+            configuration: { () -> HTTPServerConfiguration in
+                var configuration = HTTPServerConfiguration()
+                configuration.idleTimeoutMs = 60_000
+                return configuration
+            }(), routes: commonRoutes
+        ) { rig in
+            let client = try rig.connect()
+            let idle = try rig.connect()
+            #expect(try client.exchange(getHello)["connection"] == nil)
+            #expect(try idle.exchange(getHello)["connection"] == nil)
+            rig.server.beginHandOver()
+            try await eventually("it no longer listens") { (try? rig.connect()) == nil }
+            let response = try client.exchange(getHello)
+            #expect(response.body == "hello" && response["connection"] == "close")
+            #expect(try client.isAtEnd())
+            try await eventually("only the other one is left") { rig.server.connectionCount == 1 }
+            rig.server.beginDrain(idleGraceMs: 10)
+            #expect(try idle.isAtEnd())
+            #expect(await rig.server.drained(timeoutMs: 20_000))
+        }
+    }
+
     @Test("what does not end in time is cut off")
     func deadline() async throws {
         try await withServer { routes, recorder in

@@ -37,6 +37,18 @@ private func problems(_ body: () throws -> some Any) -> [String] {
 
 @Suite("Settings")
 struct SettingsTests {
+    @Test("MAX_REQUESTS keeps within its jitter, which must be smaller")
+    func requestLimit() throws {
+        #expect(try api().configuration.node.supervision.requestLimit() == 0)
+        let limited = try api(["MAX_REQUESTS": "1000", "MAX_REQUESTS_JITTER": "100"])
+        let limits = (0..<200).map { _ in limited.configuration.node.supervision.requestLimit() }
+        #expect(limits.allSatisfy { (900...1100).contains($0) } && Set(limits).count > 10)
+        #expect(
+            problems { try api(["MAX_REQUESTS": "10", "MAX_REQUESTS_JITTER": "10"]) } == [
+                "MAX_REQUESTS_JITTER: is not less than MAX_REQUESTS; expected a smaller number"
+            ])
+    }
+
     @Test("defaults suffice once Redis and PostgreSQL are named")
     func defaults() throws {
         let configuration = try api().configuration

@@ -44,8 +44,11 @@ enum Leftovers {
     private static func cleanUp() {
         let (children, directories) = state.withLock { ($0.children.values, $0.directories) }
         for child in children {
+            // What a child has started itself would else finish its work first.
+            let below = child.lastSignal == SIGKILL ? descendants(of: child.pid) : []
             child.kill(child.lastSignal)
             child.kill(SIGCONT)
+            for pid in below { Glibc.kill(pid, SIGKILL) }
         }
         for child in children {
             if (try? child.wait(within: 5)) == nil { child.kill(SIGKILL) }

@@ -1,5 +1,6 @@
 import Bytes
 import Cluster
+import Glibc
 import HTTPServer
 import HTTPWire
 import Reactor
@@ -52,6 +53,7 @@ enum AdminServer {
                 json.member("cluster", configuration.node.cluster)
                 json.member("version", node.version)
                 json.member("state", node.state.name)
+                json.member("pid", Int(getpid()))
                 json.member("uptime_seconds", Int((nowNs &- node.startedNs) / 1_000_000_000))
                 json.member("loops", node.proxies.count)
                 json.member("connections", node.proxyMetrics.requests.connections.value)

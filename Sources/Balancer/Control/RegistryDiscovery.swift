@@ -50,12 +50,17 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
     /// Announces where the balancer stands.
     package func setState(_ state: NodeState) async { await registry.setState(state) }
 
-    /// Leaves the registry and stops watching; what was found stays in the table.
-    package func stop() async {
+    /// Another process has taken over this balancer's id: the entry is its from now on. The watching goes on.
+    package func handOver() { registry.handOver() }
+
+    /// Leaves the registry.
+    package func leave() async { await registry.leave() }
+
+    /// Stops watching; what was found stays in the table.
+    package func close() {
         view?.close()
         view = nil
         addresses?.stop()
-        await registry.leave()
         redis.close()
     }
 

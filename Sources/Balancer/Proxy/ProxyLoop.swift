@@ -65,6 +65,8 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     var accessLog: AccessLog
     private(set) var pools: [UpstreamPool] = []
     private(set) var isDraining = false
+    /// How long a client without a request is kept.
+    private(set) var idleLimitMs: Int
     /// Called when a failure on this loop has ejected an upstream. Set before the loop serves.
     package var onEjection: ((Upstream) -> Void)?
 
@@ -88,6 +90,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         redirect = settings.redirectPort.map { RedirectTarget(port: $0) }
         self.loop = loop
         self.settings = settings
+        idleLimitMs = settings.clientIdleTimeoutMs
         self.metrics = metrics
         let policy = SelectionPolicy(
             algorithm: settings.algorithm, slowStartNs: UInt64(settings.slowStartMs) * 1_000_000,
@@ -272,16 +275,31 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
 
     /// Lets requests in flight end, tells clients to close, and calls `whenDone` when the last connection is
     /// gone.
-    package func drain(whenDone: @escaping () -> Void) {
+    /// - Parameter closingIdle: clients without a request are closed, after a moment. Else they are left alone until they
+    ///   have one: to close a connection races with the request that is on its way.
+    package func drain(closingIdle: Bool = true, whenDone: @escaping () -> Void) {
         assertInLoop()
         isDraining = true
+        if closingIdle {
+            closeIdleClients()
+        } else {
+            for client in Array(clients.values) { client.handOver() }
+        }
         guard !clients.isEmpty else {
             whenDone()
             return
         }
         onDrained = whenDone
+    }
+
+    /// Closes clients without a request, after a moment in which one that is on its way may still come.
+    package func closeIdleClients() {
+        assertInLoop()
+        idleLimitMs = Self.drainGraceMs
         for client in Array(clients.values) { client.drain() }
     }
+    // A request that crosses our decision on the network must still be answered.
+    static let drainGraceMs = 500
 
     /// Closes whatever is left.
     package func closeAll() {

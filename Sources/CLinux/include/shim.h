@@ -21,6 +21,7 @@ void *trivet_memmem(const void *haystack, size_t n, const void *needle, size_t m
 int trivet_unacknowledged(int fd);                                        // bytes sent that the peer's kernel has not taken
 void trivet_thread_name(const char *name);
 int trivet_thread_cpu(int cpu);                                           // pins the calling thread
+int trivet_become_subreaper(void);                                        // orphans below this process become its children
 int trivet_cpu_count(void);                                               // that this process may use, at least 1
 int trivet_get_errno(void);
 long trivet_gettid(void);
@@ -41,6 +42,8 @@ int trivet_epoll_remove(int epoll, int fd);
 void *trivet_current_loop(void);
 void trivet_set_current_loop(void *loop);
 
+#define TRIVET_SPAWN_PASSED_LIMIT 1024
+
 // Starts a program in a child: fork, then only async-signal-safe calls, then execve.
 struct trivet_spawn_request {
     const char *path;            // absolute: PATH is not searched
@@ -48,7 +51,8 @@ struct trivet_spawn_request {
     char *const *environment;    // NULL at the end
     const char *directory;       // to change to first, or NULL
     int input, output;           // become 0, and 1 with 2; -1 keeps the parent's
-    int passed;                  // becomes 3, or -1
+    const int *passed;           // become 3, 4, …
+    int passed_count;
     int set_user;                // 1: drop to user and group, with no supplementary groups
     uid_t user;
     gid_t group;

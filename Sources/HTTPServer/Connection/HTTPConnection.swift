@@ -234,8 +234,7 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
 
     private func becomeIdle() {
         phase = .head
-        armTimer(
-            afterMs: server.isDraining ? server.drainIdleGraceMs : server.configuration.idleTimeoutMs)
+        armTimer(afterMs: server.idleLimitMs)
     }
 
     /// Drops what has come of a body that no handler wanted. True when the connection is ready for the next
@@ -287,7 +286,7 @@ final class HTTPConnection: ChannelDelegate, LoopBound, @unchecked Sendable {
     }
 
     func beginDrain() {
-        if phase == .head, !isHeadBegun { armTimer(afterMs: server.drainIdleGraceMs) }
+        if phase == .head, !isHeadBegun { armTimer(afterMs: server.idleLimitMs) }
     }
 
     func armTimer(afterMs: Int) { timer.arm(afterNs: UInt64(max(0, afterMs)) &* 1_000_000) }

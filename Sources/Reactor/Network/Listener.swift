@@ -6,15 +6,12 @@ package final class Listener: EventHandler, LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     /// The bound address, with the port that the kernel chose when port 0 was asked for.
     package let address: SocketAddress
-    /// -1 once closed.
-    private var fd: Int32
+    private var fd: Int32 { socket.descriptor }
     private let tls: TLSServerContext?
     private var registration: Registration?
     private var onAccept: ((Channel) -> Void)?
     private lazy var pause = loop.makeTimer { [weak self] in self?.acceptTurn() }
-    /// Which file a Unix socket is: another process may have put its own in the same place by the time that
-    /// we stop.
-    private let file: FileIdentity?
+    private let socket: ListeningSocket
 
     // 64 connections a turn: a burst of new ones must not delay the established.
     private static let acceptsPerTurn = 64
@@ -26,39 +23,20 @@ package final class Listener: EventHandler, LoopBound, @unchecked Sendable {
     /// Binds and listens; `start` begins to accept. From any thread.
     /// - Parameter backlog: how many connections may wait in the kernel.
     /// - Throws: `IOError` that names the address.
-    package init(
+    package convenience init(
         _ address: SocketAddress, loop: EventLoop, tls: TLSServerContext? = nil, backlog: Int32 = 4096
     ) throws(IOError) {
-        self.loop = loop
-        self.tls = tls
-        let fd = try openSocket(for: address)
-        if case .unix(let path) = address {
-            unlink(path)
-        } else {
-            setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
-            setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)
-            // Accepted sockets inherit it: no system call per connection.
-            setOption(fd, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-        }
-        let (status, code) = address.withSockaddr {
-            (bind(fd, $0, $1) == 0 && listen(fd, backlog) == 0, errno)
-        }
-        guard status else {
-            Glibc.close(fd)
-            throw IOError(.system(code), "listening on \(address)")
-        }
-        if case .unix(let path) = address {
-            self.address = address
-            file = FileIdentity(path)
-        } else {
-            self.address = localAddress(of: fd) ?? address
-            file = nil
-        }
-        self.fd = fd
+        self.init(try ListeningSocket(address, backlog: backlog), loop: loop, tls: tls)
     }
 
-    deinit {
-        if fd >= 0 { Glibc.close(fd) }
+    /// Takes over a listening socket; `start` begins to accept. From any thread.
+    /// - Parameter socket: the socket, which is this listener's alone from now on. Other processes, and other descriptors of
+    ///   this one, may share what it stands for.
+    package init(_ socket: ListeningSocket, loop: EventLoop, tls: TLSServerContext? = nil) {
+        self.loop = loop
+        self.tls = tls
+        self.socket = socket
+        address = socket.address
     }
 
     /// Begins to accept; `onAccept` gets each connection and sets its delegate. On the loop.
@@ -79,17 +57,23 @@ package final class Listener: EventHandler, LoopBound, @unchecked Sendable {
         close()
     }
 
+    /// Accepts nothing more, and leaves what waits to the other processes that share the socket. On the loop.
+    package func handOver() {
+        assertInLoop()
+        close(removingFile: false)
+    }
+
     func loopDidStop() { close() }
 
-    private func close() {
+    private func close(removingFile: Bool = true) {
         guard fd >= 0 else { return }
         pause.invalidate()
+        // Others may keep the socket open: then closing our descriptor alone would not take it out of epoll.
         if let registration { loop.deregister(registration, fd: fd) }
         registration = nil
         onAccept = nil
-        if case .unix(let path) = address, let file, file == FileIdentity(path) { unlink(path) }
-        Glibc.close(fd)
-        fd = -1
+        if removingFile { socket.removeFile() }
+        socket.close()
     }
 
     func handle(_ readiness: Readiness) { acceptTurn() }
@@ -143,19 +127,6 @@ package final class Listener: EventHandler, LoopBound, @unchecked Sendable {
     }
 }
 
-/// Which file a path names.
-private struct FileIdentity: Equatable {
-    private var device: dev_t
-    private var inode: ino_t
-
-    init?(_ path: String) {
-        var status = stat()
-        guard lstat(path, &status) == 0 else { return nil }
-        device = status.st_dev
-        inode = status.st_ino
-    }
-}
-
 /// A non-blocking socket that fits `address`.
 func openSocket(for address: SocketAddress) throws(IOError) -> Int32 {
     if case .unix(let path) = address, path.utf8.count > SocketAddress.unixPathLimitBytes {
@@ -172,13 +143,4 @@ func openSocket(for address: SocketAddress) throws(IOError) -> Int32 {
 func setOption(_ fd: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
     var value = value
     setsockopt(fd, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
-}
-
-private func localAddress(of fd: Int32) -> SocketAddress? {
-    var storage = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let status = withUnsafeMutablePointer(to: &storage) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(fd, $0, &length) }
-    }
-    return status == 0 ? SocketAddress(&storage) : nil
 }

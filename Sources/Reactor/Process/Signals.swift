@@ -6,22 +6,26 @@ package enum Signals {
     /// Call it first thing in `main`, before any thread is started.
     package static func block(_ signals: [Int32]) {
         signal(SIGPIPE, SIG_IGN)
-        var set = self.set(signals)
-        pthread_sigmask(SIG_BLOCK, &set, nil)
-    }
-
-    /// Waits for one of the blocked `signals` and returns it. Blocks the calling thread.
-    package static func wait(_ signals: [Int32]) -> Int32 {
-        var set = self.set(signals)
-        var number: Int32 = 0
-        while sigwait(&set, &number) != 0 {}
-        return number
-    }
-
-    private static func set(_ signals: [Int32]) -> sigset_t {
         var set = sigset_t()
         sigemptyset(&set)
         for signal in signals { sigaddset(&set, signal) }
-        return set
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+    }
+
+    /// As in the manual: `SIGTERM`.
+    package static func name(_ signal: Int32) -> String {
+        switch signal {
+        case SIGTERM: "SIGTERM"
+        case SIGINT: "SIGINT"
+        case SIGHUP: "SIGHUP"
+        case SIGUSR1: "SIGUSR1"
+        case SIGUSR2: "SIGUSR2"
+        case SIGTTIN: "SIGTTIN"
+        case SIGTTOU: "SIGTTOU"
+        case SIGKILL: "SIGKILL"
+        case SIGABRT: "SIGABRT"
+        case SIGSEGV: "SIGSEGV"
+        default: "signal \(signal)"
+        }
     }
 }

@@ -13,6 +13,10 @@ struct TrivetCommand: ParsableCommand {
         discussion: """
             To run a node, say its mode; everything else comes from the environment (see --mode … --check).
             To run the whole stack on this machine, say: trivet up
+
+            A node is a supervisor and a serving process below it. Signals, to the supervisor: TERM or INT stops in good order
+            (INT again: at once), HUP reads secrets and certificates anew, USR2 runs the executable that stands in its place now,
+            TTIN and TTOU change the number of event loops. Nothing is dropped.
             """,
         version: "trivet \(TrivetVersion.current)",
         subcommands: [
@@ -33,17 +37,15 @@ struct TrivetCommand: ParsableCommand {
         let environment = ProcessEnvironment.current
         let mode = try self.mode ?? Mode.fromEnvironment(environment)
         switch mode {
-        case .api: try start(APIConfiguration.self, \.node, environment, Modes.runAPI)
-        case .worker: try start(WorkerConfiguration.self, \.node, environment, Modes.runWorker)
-        case .balancer: try start(BalancerConfiguration.self, \.node, environment, Modes.runBalancer)
+        case .api: try start(APIConfiguration.self, environment)
+        case .worker: try start(WorkerConfiguration.self, environment)
+        case .balancer: try start(BalancerConfiguration.self, environment)
         }
     }
 
-    /// Reads the configuration, then shows it or runs the mode and ends with its exit code.
-    private func start<Configuration: ReadableConfiguration>(
-        _ type: Configuration.Type, _ node: (Configuration) -> NodeConfiguration,
-        _ environment: [String: String],
-        _ run: (Configuration) throws -> Int32
+    /// Reads the configuration, then shows it, or runs the node, supervisor or serving process, and ends with its exit code.
+    private func start<Configuration: RunnableConfiguration>(
+        _ type: Configuration.Type, _ environment: [String: String]
     ) throws {
         let checked: Checked<Configuration>
         do {
@@ -56,13 +58,38 @@ struct TrivetCommand: ParsableCommand {
             StandardOutput.write(json ? CheckReport.json(checked) : CheckReport.table(checked))
             return
         }
-        Signals.block(Modes.signals)
-        DescriptorLimit.raise()
-        Log.bootstrap(node(checked.configuration).log)
-        for warning in checked.warnings { Modes.logger.warning("\(warning)") }
-        let code = try run(checked.configuration)
+        let configuration = checked.configuration
+        let control = ControlSocket(environment: environment)
+        let code: Int32
+        if let control {
+            Lifecycle.blockSignals()
+            DescriptorLimit.raise()
+            Log.bootstrap(configuration.node.log)
+            let sockets = InheritedSockets(environment: environment)
+            sockets.closeOnExec()
+            for name in Supervisor.ownVariables { unsetenv(name) }
+            code = configuration.serve(sockets, control)
+        } else {
+            Signals.block(Supervisor.signals + [SIGCHLD])
+            Log.bootstrap(configuration.node.log)
+            for warning in checked.warnings { Modes.logger.warning("\(warning)") }
+            code = try supervise(configuration, environment)
+        }
         Log.flush()
         throw ExitCode(code)
+    }
+
+    private func supervise(_ configuration: some RunnableConfiguration, _ environment: [String: String])
+        throws -> Int32
+    {
+        let node: SupervisedNode
+        do throws(InvalidAddress) {
+            node = try configuration.supervised()
+        } catch {
+            StandardError.write("trivet: \(error)")
+            throw ExitCode(TrivetExit.configuration)
+        }
+        return Modes.supervise(node, environment: environment)
     }
 }
 

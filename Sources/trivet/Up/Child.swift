@@ -39,8 +39,9 @@ final class Child {
     private(set) var state = State.stopped
     private(set) var pid: pid_t = 0
     private(set) var restarts = 0
-    /// Ends in a row before it ever answered.
-    private(set) var failedStarts = 0
+    /// Ends in a row after a short life.
+    var failedStarts: Int { backoff.failures }
+    private var backoff = RestartBackoff()
     private var startedMs = 0
 
     /// So many failed starts in a row are enough to give up when the stack starts.
@@ -71,7 +72,6 @@ final class Child {
     func checkReady() -> Bool {
         guard state == .starting, isAlive, isAnswering() else { return false }
         state = .ready
-        failedStarts = 0
         return true
     }
 
@@ -92,11 +92,11 @@ final class Child {
             state = .stopped
             return "\(name) \(status)"
         }
-        if wasReady && ranMs > 5000 { failedStarts = 0 } else { failedStarts += 1 }
+        var delayMs = backoff.ended(wasReady: wasReady, ranMs: ranMs)
         // Its configuration is wrong: trying again with the same one is of no use.
-        if status.code == TrivetExit.configuration { failedStarts = max(failedStarts, Child.hopelessStarts) }
-        // 0.1, 0.2, 0.4 … 10 s: at once after a good life, so that `kill -TERM` of a node is a restart without a gap.
-        let delayMs = failedStarts == 0 ? 0 : min(10_000, 100 << min(failedStarts - 1, 7))
+        while status.code == TrivetExit.configuration, failedStarts < Child.hopelessStarts {
+            delayMs = backoff.ended(wasReady: false, ranMs: 0)
+        }
         state = .waiting(untilMs: Clock.nowMs + delayMs)
         let when = delayMs == 0 ? "now" : "in \(Double(delayMs) / 1000) s"
         return "\(name) \(status); starting it again \(when)"

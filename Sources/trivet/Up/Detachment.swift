@@ -24,9 +24,9 @@ enum Detachment {
         guard trivet_pipe2(&ends) == 0 else { throw UpDirectory.failure("pipe") }
         let program = Program(
             path: String(cString: executable), arguments: arguments, environment: ProcessEnvironment.current,
-            logPath: logs + "/up.log", user: nil, deathSignal: 0, passedDescriptor: ends[1],
+            logPath: logs + "/up.log", user: nil, deathSignal: 0, passedDescriptors: [ends[1]],
             inNewSession: true)
-        var shown = LogTail(path: program.logPath)
+        var shown = LogTail(path: program.logPath ?? "")
         let pid = try program.start()
         close(ends[1])
         defer { close(ends[0]) }

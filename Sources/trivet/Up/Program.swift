@@ -8,19 +8,25 @@ struct Program {
     /// Without the program's own name.
     var arguments: [String]
     var environment: [String: String]
-    var logPath: String
+    /// What its output is appended to; nil: it goes to `output`.
+    var logPath: String?
+    /// Where its output goes without a log; -1: where ours goes.
+    var output: Int32 = -1
     var user: RunAsUser?
     /// What it gets when we are killed, so that nothing survives us.
     var deathSignal: Int32
-    /// A descriptor that it gets as number 3.
-    var passedDescriptor: Int32 = -1
+    /// Descriptors that it gets as numbers 3, 4, …
+    var passedDescriptors: [Int32] = []
     var inNewSession = false
 
-    /// Starts it, with its output appended to the log.
+    /// Starts it.
     func start() throws(UpFailure) -> pid_t {
-        let log = open(logPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
-        guard log >= 0 else { throw UpDirectory.failure(logPath) }
-        defer { close(log) }
+        var log: Int32 = -1
+        if let logPath {
+            log = open(logPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
+            guard log >= 0 else { throw UpDirectory.failure(logPath) }
+        }
+        defer { if log >= 0 { close(log) } }
         let nothing = open("/dev/null", O_RDONLY | O_CLOEXEC)
         defer { close(nothing) }
         let words = ([path] + arguments).map { strdup($0) }
@@ -30,20 +36,23 @@ struct Program {
             var request = trivet_spawn_request()
             return (words + [nil]).withUnsafeBufferPointer { words in
                 (variables + [nil]).withUnsafeBufferPointer { variables in
-                    request.path = path
-                    request.arguments = words.baseAddress
-                    request.environment = variables.baseAddress
-                    request.input = nothing
-                    request.output = log
-                    request.passed = passedDescriptor
-                    request.new_session = inNewSession ? 1 : 0
-                    request.parent_death_signal = deathSignal
-                    if let user {
-                        request.set_user = 1
-                        request.user = user.user
-                        request.group = user.group
+                    passedDescriptors.withUnsafeBufferPointer { passed in
+                        request.path = path
+                        request.arguments = words.baseAddress
+                        request.environment = variables.baseAddress
+                        request.input = nothing
+                        request.output = logPath == nil ? output : log
+                        request.passed = passed.baseAddress
+                        request.passed_count = Int32(passed.count)
+                        request.new_session = inNewSession ? 1 : 0
+                        request.parent_death_signal = deathSignal
+                        if let user {
+                            request.set_user = 1
+                            request.user = user.user
+                            request.group = user.group
+                        }
+                        return trivet_spawn(&request)
                     }
-                    return trivet_spawn(&request)
                 }
             }
         }
@@ -55,6 +64,7 @@ struct Program {
 
     /// The last lines of its log, for a message.
     func logTail(lines: Int = 8) -> String {
+        guard let logPath else { return "" }
         let descriptor = open(logPath, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return "" }
         defer { close(descriptor) }

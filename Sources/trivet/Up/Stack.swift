@@ -11,6 +11,8 @@ final class Stack {
     private let redis: LocalRedis
     private let say: (String) -> Void
     private let events: SystemEvents
+    /// How often we were asked to stop.
+    private var stopRequests = 0
     private var databases: [Child] = []
     private var nodes: [Child] = []
     private var endedTools: [pid_t: ExitStatus] = [:]
@@ -27,7 +29,7 @@ final class Stack {
         postgres = try LocalPostgres(directory, maxConnections: plan.maxConnections)
         redis = try LocalRedis(directory)
         try plan.checkPort()
-        events = try SystemEvents()
+        events = try SystemEvents(signals: [SIGINT, SIGTERM, SIGHUP])
         try Stack.makeCertificate(directory)
     }
 
@@ -42,7 +44,7 @@ final class Stack {
             writeState()
             report()
             whenReady()
-            while events.stopRequests == 0 { try supervise(timeoutMs: 200) }
+            while stopRequests == 0 { try supervise(timeoutMs: 200) }
         } catch is Interrupted {
         } catch {
             shutDown()
@@ -91,17 +93,17 @@ final class Stack {
         let deadline = Clock.nowMs + seconds * 1000
         while true {
             try supervise(timeoutMs: 25)
-            if events.stopRequests > 0 { throw Interrupted() }
+            if stopRequests > 0 { throw Interrupted() }
             let missing = children.filter { $0.state != .ready }
             guard let first = missing.first else { return }
             if let failing = missing.first(where: { $0.failedStarts >= Child.hopelessStarts }) {
                 throw UpFailure(
-                    "\(failing.name) does not start; \(failing.program.logPath) ends with\n\(failing.program.logTail())"
+                    "\(failing.name) does not start; \(failing.program.logPath ?? "") ends with\n\(failing.program.logTail())"
                 )
             }
             if Clock.nowMs > deadline {
                 throw UpFailure(
-                    "\(first.name) is not ready after \(seconds) s; \(first.program.logPath) ends with\n\(first.program.logTail())"
+                    "\(first.name) is not ready after \(seconds) s; \(first.program.logPath ?? "") ends with\n\(first.program.logTail())"
                 )
             }
         }
@@ -113,7 +115,7 @@ final class Stack {
         while true {
             if let status = endedTools.removeValue(forKey: pid) { return status }
             try supervise(timeoutMs: 50)
-            if events.stopRequests > 0 {
+            if stopRequests > 0 {
                 kill(pid, SIGKILL)
                 throw Interrupted()
             }
@@ -152,7 +154,9 @@ final class Stack {
     }
 
     private func noteEnded(timeoutMs: Int, isStopping: Bool) {
-        for (pid, status) in events.wait(timeoutMs: timeoutMs) {
+        let news = events.wait(timeoutMs: timeoutMs)
+        stopRequests += news.signals.count
+        for (pid, status) in news.ended {
             if let child = (databases + nodes).first(where: { $0.pid == pid }) {
                 let line = child.ended(status)
                 if !isStopping || child.state != .stopped || !status.isSuccess { say(line) }
@@ -208,13 +212,13 @@ final class Stack {
     }
 
     private func stop(_ children: [Child], seconds: Int) {
-        let asked = events.stopRequests
+        let asked = stopRequests
         for child in children { child.stop(atOnce: asked > 1) }
         var deadline = Clock.nowMs + (asked > 1 ? 5000 : seconds * 1000)
         var isUrgent = asked > 1
         while children.contains(where: \.isAlive) {
             noteEnded(timeoutMs: 100, isStopping: true)
-            if events.stopRequests > 1 && !isUrgent {
+            if stopRequests > 1 && !isUrgent {
                 isUrgent = true
                 deadline = Clock.nowMs + 5000
                 for child in children { child.stop(atOnce: true) }

@@ -19,6 +19,9 @@ struct ExitStatus: CustomStringConvertible {
     /// The exit code, nil after a signal.
     var code: Int32? { trivet_wifexited(status) != 0 ? trivet_wexitstatus(status) : nil }
 
+    /// As a shell says it: the exit code, or 128 and the signal.
+    var exitCode: Int32 { code ?? 128 + trivet_wtermsig(status) }
+
     var description: String {
         if let code { return code == 0 ? "ended" : "ended with exit code \(code)" }
         let signal = trivet_wtermsig(status)
@@ -26,16 +29,21 @@ struct ExitStatus: CustomStringConvertible {
     }
 }
 
-/// Signals and ended children as values, on one thread.
+/// Signals, ended children and news on descriptors as values, on one thread.
 final class SystemEvents {
     private let signals: Int32
-    /// How often we were asked to stop.
-    private(set) var stopRequests = 0
 
-    init() throws(UpFailure) {
+    /// What has happened.
+    struct News {
+        var signals: [Int32] = []
+        var ended: [(pid: pid_t, status: ExitStatus)] = []
+    }
+
+    /// Takes `signals`, and the ends of all children, those that were adopted included.
+    init(signals taken: [Int32]) throws(UpFailure) {
         var set = sigset_t()
         sigemptyset(&set)
-        for signal in [SIGINT, SIGTERM, SIGHUP, SIGCHLD] { sigaddset(&set, signal) }
+        for signal in taken + [SIGCHLD] { sigaddset(&set, signal) }
         sigprocmask(SIG_BLOCK, &set, nil)
         signal(SIGPIPE, SIG_IGN)
         signals = signalfd(-1, &set, Int32(SFD_CLOEXEC | SFD_NONBLOCK))
@@ -44,20 +52,20 @@ final class SystemEvents {
 
     deinit { close(signals) }
 
-    /// Waits for a signal, `timeoutMs` at most, and returns the children that ended.
-    func wait(timeoutMs: Int) -> [(pid: pid_t, status: ExitStatus)] {
-        var waiting = pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
-        poll(&waiting, 1, Int32(timeoutMs))
+    /// Waits for a signal, an ended child or something to read from `descriptors`, `timeoutMs` at most.
+    func wait(timeoutMs: Int, descriptors: [Int32] = []) -> News {
+        var waiting = ([signals] + descriptors).map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        poll(&waiting, nfds_t(waiting.count), Int32(clamping: timeoutMs))
+        var news = News()
         var info = signalfd_siginfo()
         while read(signals, &info, MemoryLayout<signalfd_siginfo>.size) == MemoryLayout<signalfd_siginfo>.size
         {
-            if info.ssi_signo != UInt32(SIGCHLD) { stopRequests += 1 }
+            if info.ssi_signo != UInt32(SIGCHLD) { news.signals.append(Int32(info.ssi_signo)) }
         }
-        var ended: [(pid: pid_t, status: ExitStatus)] = []
         var status: Int32 = 0
         while case let pid = waitpid(-1, &status, WNOHANG), pid > 0 {
-            ended.append((pid, ExitStatus(status: status)))
+            news.ended.append((pid, ExitStatus(status: status)))
         }
-        return ended
+        return news
     }
 }

@@ -12,7 +12,7 @@ enum UpState {
             JSONValue.object([
                 "name": .string(child.name), "kind": .string(child.kind), "pid": .int(Int64(child.pid)),
                 "address": .string(child.address), "state": .string(child.state.text),
-                "restarts": .int(Int64(child.restarts)), "log": .string(child.program.logPath),
+                "restarts": .int(Int64(child.restarts)), "log": .string(child.program.logPath ?? ""),
             ])
         }
         let text =

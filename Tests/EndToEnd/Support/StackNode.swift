@@ -1,7 +1,7 @@
 import Glibc
 import TestSupport
 
-/// One process of the stack. It keeps its name; it may be stopped, killed and started again, on the same port or another.
+/// One node of the stack: a supervisor and what it starts. It keeps its name; it may be stopped, killed and started again, on the same port or another.
 final class StackNode: Sendable {
     let id: String
     let mode: String
@@ -66,7 +66,26 @@ final class StackNode: Sendable {
         return try process.wait(within: seconds)
     }
 
+    /// The supervisor's children: the one that serves is the last.
+    var servingPIDs: [pid_t] { children(of: pid) }
+
+    /// Who answers, as it says itself.
+    func reportedServingPID() throws -> pid_t {
+        let target = try LoadTarget(port: mode == "balancer" ? adminPort : port)
+        let path = mode == "balancer" ? "/status" : "/health/worker"
+        let answer = try TestHTTPSession(target).send("GET", path).expect(200)
+        guard let pid = answer.json["pid"]?.intValue else { throw TestFailure("no pid: \(answer.text)") }
+        return pid_t(pid)
+    }
+
+    /// Freezes, or thaws, all of the node.
+    func freeze() { for pid in [pid] + servingPIDs { kill(pid, SIGSTOP) } }
+    func thaw() { for pid in servingPIDs + [pid] { kill(pid, SIGCONT) } }
+
+    /// The end of the machine: supervisor and serving processes at the same time.
     func killAtOnce() throws {
+        signal(SIGSTOP)
+        for pid in servingPIDs { kill(pid, SIGKILL) }
         signal(SIGKILL)
         _ = try ending(within: 5)
     }

@@ -161,11 +161,14 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
     func drain() {
         guard phase == .serving else { return }
         phase = .draining
-        goAwayNs = proxy.loop.nowNs + UInt64(DownstreamConnection.drainGraceMs) * 1_000_000
+        goAwayNs = proxy.loop.nowNs + UInt64(ProxyLoop.drainGraceMs) * 1_000_000
         session.announceShutdown()
         schedulePump()
         armTimer()
     }
+
+    /// A client of HTTP/2 is told which of its requests are not served: nothing is lost on the way.
+    func handOver() { drain() }
 
     func moveAway(from unwell: Upstream) {
         for stream in Array(streams.values) { stream.exchange.moveAway(from: unwell) }
