@@ -39,13 +39,15 @@ package struct JSONObjectReader {
         return text
     }
 
-    /// The member, which must be there and a string; "" when it is not.
+    /// The member, which must be there, a string and not empty; "" when it is not.
     package mutating func requiredText(_ name: String) -> String {
         guard member(name) != nil else {
             refuse(name, "is required")
             return ""
         }
-        return text(name) ?? ""
+        guard let text = text(name) else { return "" }
+        if text.isEmpty { refuse(name, "must not be empty") }
+        return text
     }
 
     /// The member when it is an integer of `range`.

@@ -93,6 +93,7 @@ struct AccountTests {
             (#"{"email":"a@b.c"}"#, 422, ["/password"]),
             (#"{"email":"nobody","password":"12345678"}"#, 422, ["/email"]),
             (#"{"email":"a@b.c","password":"1234567"}"#, 422, ["/password"]),
+            (#"{"email":"","password":""}"#, 422, ["/email", "/password"]),
             (#"{"email":1,"password":true}"#, 422, ["/email", "/password"]),
             (#"{"email":"a@b.c","password":"12345678","roles":["admin"]}"#, 422, ["/roles"]),
             (#"["a@b.c"]"#, 422, [""]),

@@ -28,6 +28,7 @@ struct JobRouteTests {
         arguments: [
             (#"{"payload":{}}"#, ["/task"]),
             (#"{"task":"nothing"}"#, ["/task"]),
+            (#"{"task":""}"#, ["/task"]),
             (#"{"task":"webhook","payload":{}}"#, ["/payload/url"]),
             (#"{"task":"webhook","payload":{"url":"ftp://x"}}"#, ["/payload/url"]),
             (

@@ -90,6 +90,22 @@ struct BuiltInTaskTests {
     }
 
     @Test(
+        "a payload that got past the api is refused at the first attempt, with the member that is wrong",
+        arguments: [
+            ("webhook", #"{"url":"http://127.0.0.1:1/","method":"CONNECT"}"#, "/method"),
+            ("records.export", #"{"collection":"Notes"}"#, "/collection"),
+        ])
+    func invalidPayload(task: String, payload: String, pointer: String) async throws {
+        let fixture = try await WorkerFixture()
+        let worker = try await fixture.start()
+        let id = try await fixture.enqueue(task, try JSONParser.parse(payload), maxAttempts: 3)
+        let job = try await fixture.wait(id, .failed)
+        #expect(job.attempts == 1 && job.error?.contains(pointer) == true)
+        try await worker.stop()
+        try await fixture.close()
+    }
+
+    @Test(
         "an export holds the owner's records of the collection, one a line, and is one file however often it is run"
     )
     func export() async throws {
