@@ -127,7 +127,8 @@ extension Exchange {
     private func bodyIsTooSlow() -> Bool {
         guard facts.requestFraming != .chunked || phase == .awaitingResponse else { return false }
         return facts.requestPace.isTooSlow(
-            total: facts.receivedBodyBytes, nowNs: proxy.loop.nowNs, windowMs: proxy.settings.bodyPaceWindowMs,
+            total: facts.receivedBodyBytes, nowNs: proxy.loop.nowNs,
+            windowMs: proxy.settings.bodyPaceWindowMs,
             leastBytesPerSecond: proxy.settings.leastBodyBytesPerSecond)
     }
 
