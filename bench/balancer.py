@@ -1,7 +1,7 @@
 """CPU per proxied request of trivet, nginx and HAProxy. Called by scripts/bench balancer.
 
 Every contender is one thread pinned to the first core, with the same forwarding headers, no access log, keep-alive on both sides.
-wrk and the upstream (nginx, `return 200`) share the second core. The rounds are interleaved, so that what else happens on the machine
+wrk (h2load for HTTP/2) and the upstream (nginx, `return 200`) share the second core. The rounds are interleaved, so that what else happens on the machine
 meets all of them; only figures of one run may be compared. CPU is user + system of all processes of the contender.
 """
 import argparse
@@ -52,6 +52,16 @@ def cpu_seconds(pid):
     return ticks / TICKS_PER_SECOND
 
 
+def fetch(url, h2):
+    if h2:
+        result = subprocess.run(["curl", "-sSk", "-m", "1", "--http2", url], capture_output=True, text=True)
+        if result.returncode:
+            raise OSError(result.stderr)
+        return result.stdout
+    with urllib.request.urlopen(url, timeout=1, context=ssl._create_unverified_context()) as answer:
+        return answer.read().decode()
+
+
 class Server:
     def __init__(self, work, name, command, core, environment=None):
         self.log_path = f"{work}/{name}.log"
@@ -60,13 +70,12 @@ class Server:
                 ["taskset", "-c", str(core)] + command, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, **(environment or {})})
 
-    def wait_until_up(self, url):
+    def wait_until_up(self, url, h2=False):
         deadline = time.monotonic() + 10
         while True:
             try:
-                with urllib.request.urlopen(url, timeout=1, context=ssl._create_unverified_context()) as answer:
-                    if answer.read().decode() == BODY:
-                        return
+                if fetch(url, h2) == BODY:
+                    return
             except OSError as error:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     with open(self.log_path) as log:
@@ -101,8 +110,8 @@ def nginx(work, name, core, http):
     return Server(work, name, ["nginx", "-p", work, "-c", conf], core)
 
 
-def start_nginx(work, core, upstream, port, tls):
-    listen = f"listen 127.0.0.1:{port}" + (
+def start_nginx(work, core, upstream, port, tls, h2):
+    listen = f"listen 127.0.0.1:{port}{' http2' if h2 else ''}" + (
         f" ssl; ssl_certificate {work}/tls.crt; ssl_certificate_key {work}/tls.key;" if tls else ";")
     return nginx(work, f"nginx-{port}", core, f"""
         upstream api {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 1000000000; }}
@@ -113,8 +122,9 @@ def start_nginx(work, core, upstream, port, tls):
             proxy_set_header X-Request-Id $request_id; }} }}""")
 
 
-def start_haproxy(work, core, upstream, port, tls):
+def start_haproxy(work, core, upstream, port, tls, h2):
     bind = f"127.0.0.1:{port}" + (f" ssl crt {work}/both.pem" if tls else "")
+    bind += (" alpn h2" if tls else " proto h2") if h2 else ""
     conf = write(f"{work}/haproxy-{port}.cfg", f"""
 global
     nbthread 1
@@ -139,7 +149,7 @@ backend api
     return Server(work, f"haproxy-{port}", ["haproxy", "-db", "-f", conf], core)
 
 
-def start_trivet(work, core, upstream, port, tls):
+def start_trivet(work, core, upstream, port, tls, h2):
     executable = os.environ.get("TRIVET_BINARY", ".build/release/trivet")
     return Server(work, f"trivet-{port}", [executable], core, {
         "MODE": "balancer", "WORKERS": "1", "LISTEN": f"127.0.0.1:{port}", "ADMIN_LISTEN": f"127.0.0.1:{free_port()}",
@@ -151,8 +161,11 @@ def start_trivet(work, core, upstream, port, tls):
 STARTERS = {"trivet": start_trivet, "nginx": start_nginx, "haproxy": start_haproxy}
 
 
-def load(url, core, connections, seconds):
+def load(case, core, connections, seconds):
     """Returns the number of requests; stops everything when one failed."""
+    url = case["url"]
+    if case["h2"]:
+        return load_h2(url, core, connections, seconds)
     output = subprocess.run(
         ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", url],
         capture_output=True, text=True, check=True).stdout
@@ -160,6 +173,17 @@ def load(url, core, connections, seconds):
     if failures:
         sys.exit(f"{url}: {failures.group(0)}")
     return int(re.search(r"(\d+) requests in", output).group(1))
+
+
+def load_h2(url, core, connections, seconds):
+    """As many requests at once as by HTTP/1.1, 16 of them a connection."""
+    output = subprocess.run(
+        ["taskset", "-c", str(core), "h2load", "-t1", f"-c{max(1, connections // 16)}", "-m16", f"-D{seconds}", url],
+        capture_output=True, text=True, check=True).stdout
+    result = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
+    if not result or result.group(3, 4, 5) != ("0", "0", "0"):
+        sys.exit(f"{url}: {output}")
+    return int(result.group(2))
 
 
 def version(name):
@@ -172,6 +196,7 @@ def version(name):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench balancer", description=__doc__.splitlines()[0])
     parser.add_argument("--contenders", default="trivet,nginx,haproxy")
+    parser.add_argument("--cases", default="plain,tls,h2", help="h2: HTTP/2 over TLS, 16 requests at once a connection")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
     parser.add_argument("--connections", type=int, default=64)
@@ -180,6 +205,9 @@ def main():
     names = options.contenders.split(",")
     if unknown := [name for name in names if name not in STARTERS]:
         parser.error(f"no contender {unknown[0]}; there are {', '.join(STARTERS)}")
+    kinds = options.cases.split(",")
+    if unknown := [kind for kind in kinds if kind not in ("plain", "tls", "h2")]:
+        parser.error(f"no case {unknown[0]}; there are plain, tls and h2")
     cores = sorted(os.sched_getaffinity(0))
     own, others = cores[0], cores[min(1, len(cores) - 1)]
 
@@ -202,22 +230,23 @@ def main():
         servers[0].wait_until_up(f"http://127.0.0.1:{upstream}/")
 
         cases = []
-        for tls in (False, True):
+        for kind in kinds:
+            tls, h2 = kind != "plain", kind == "h2"
             for name in names:
                 port = free_port()
-                server = STARTERS[name](work, own, upstream, port, tls)
+                server = STARTERS[name](work, own, upstream, port, tls, h2)
                 servers.append(server)
                 url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
-                server.wait_until_up(url)
-                cases.append({"contender": name, "tls": tls, "url": url, "server": server, "us": [], "rps": []})
+                server.wait_until_up(url, h2)
+                cases.append({"contender": name, "kind": kind, "h2": h2, "url": url, "server": server, "us": [], "rps": []})
         for case in cases:
-            load(case["url"], others, options.connections, 1)
+            load(case, others, options.connections, 1)
 
         for turn in range(options.rounds):
             for case in cases[turn % len(cases):] + cases[:turn % len(cases)]:
                 pid = case["server"].process.pid
                 before, begin = cpu_seconds(pid), time.monotonic()
-                requests = load(case["url"], others, options.connections, options.seconds)
+                requests = load(case, others, options.connections, options.seconds)
                 case["us"].append((cpu_seconds(pid) - before) / requests * 1e6)
                 case["rps"].append(requests / (time.monotonic() - begin))
             print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
@@ -230,7 +259,7 @@ def main():
           f"{options.rounds} rounds of {options.seconds} s, one thread on core {own}")
     print(f"{'':10}{'':7}{'min':>8}{'median':>8}{'max':>8}{'requests/s':>12}")
     for case in cases:
-        print(f"{case['contender']:10}{'TLS' if case['tls'] else 'plain':7}{min(case['us']):8.1f}"
+        print(f"{case['contender']:10}{case['kind']:7}{min(case['us']):8.1f}"
               f"{statistics.median(case['us']):8.1f}{max(case['us']):8.1f}{statistics.median(case['rps']):12.0f}")
 
     os.makedirs(os.path.dirname(options.json) or ".", exist_ok=True)
@@ -239,7 +268,7 @@ def main():
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "cores": len(cores),
             "versions": {name: version(name) for name in names}, "connections": options.connections,
             "seconds": options.seconds,
-            "cases": [{key: case[key] for key in ("contender", "tls", "us", "rps")} for case in cases],
+            "cases": [{key: case[key] for key in ("contender", "kind", "us", "rps")} for case in cases],
         }, f, indent=2)
 
 

@@ -122,14 +122,15 @@ extension HTTP2Session {
         case NGHTTP2_HEADERS.rawValue:
             isReadingHead = false
             defer { head.trim() }
-            guard head.finish(isEnd: isEnd) else {
+            let isRequest = frame.headers.cat == NGHTTP2_HCAT_REQUEST
+            guard head.finish(isEnd: isEnd), isRequest || !head.isCut else {
                 reset(stream, .protocolError)
                 return countReset()
             }
-            if frame.headers.cat == NGHTTP2_HCAT_REQUEST {
+            if isRequest {
                 head.withBytes { bytes in
                     delegate?.http2DidReceiveHead(
-                        stream, bytes, isEnd: isEnd, acceptsTrailers: head.acceptsTrailers)
+                        stream, bytes, isEnd: isEnd, acceptsTrailers: head.acceptsTrailers, isCut: head.isCut)
                 }
             } else {
                 head.withBytes { delegate?.http2DidReceiveEnd(stream, trailers: $0) }
@@ -148,6 +149,7 @@ extension HTTP2Session {
 
     func frameDidGo(_ frame: nghttp2_frame) {
         let type = UInt32(frame.hd.type)
+        if type == NGHTTP2_GOAWAY.rawValue { sentGoAway = HTTP2ErrorCode(rawValue: frame.goaway.error_code) }
         guard type == NGHTTP2_DATA.rawValue || type == NGHTTP2_HEADERS.rawValue else { return }
         // For the stream and for the connection.
         if type == NGHTTP2_DATA.rawValue { windowUpdates.give(2) }

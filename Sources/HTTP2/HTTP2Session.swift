@@ -25,6 +25,8 @@ package final class HTTP2Session {
     var resets: TokenBucket
     var idleFrames: TokenBucket
     var windowUpdates: TokenBucket
+    /// What the last GOAWAY said; nil before one.
+    package internal(set) var sentGoAway: HTTP2ErrorCode?
     /// Why a callback has given up.
     var violation: HTTP2ErrorCode?
 

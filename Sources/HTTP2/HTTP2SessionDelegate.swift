@@ -9,8 +9,9 @@ package protocol HTTP2SessionDelegate: AnyObject {
     /// - Parameters:
     ///   - isEnd: no body follows.
     ///   - acceptsTrailers: the client said `te: trailers`.
+    ///   - isCut: it was too large, and `head` is not all of it: to be refused.
     func http2DidReceiveHead(
-        _ stream: Int32, _ head: UnsafeRawBufferPointer, isEnd: Bool, acceptsTrailers: Bool)
+        _ stream: Int32, _ head: UnsafeRawBufferPointer, isEnd: Bool, acceptsTrailers: Bool, isCut: Bool)
     /// Content of a request. Its bytes count against the windows until `consume` is called for them.
     func http2DidReceiveBody(_ stream: Int32, _ bytes: UnsafeRawBufferPointer)
     /// The request is complete. `trailers` are lines as in HTTP/1.1, each with its CRLF; often none.

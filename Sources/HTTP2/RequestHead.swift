@@ -16,6 +16,8 @@ struct RequestHead: ~Copyable {
     private var hasLength = false
     private var isTrailers = false
     private var isMalformed = false
+    /// Fields were left out because there were too many bytes of them.
+    private(set) var isCut = false
     /// The client said `te: trailers`.
     private(set) var acceptsTrailers = false
     /// Bytes of all fields as RFC 9113 §6.5.2 counts them.
@@ -35,15 +37,19 @@ struct RequestHead: ~Copyable {
         hasStartLine = false
         hasLength = false
         isMalformed = false
+        isCut = false
         acceptsTrailers = false
         decodedBytes = 0
         self.isTrailers = isTrailers
     }
 
-    /// - Parameter limitBytes: what comes beyond it is counted and not kept; that it is too much will still be seen.
+    /// - Parameter limitBytes: what comes beyond it is counted and not kept.
     mutating func add(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, limitBytes: Int) {
         decodedBytes += name.count + value.count + 32
-        guard text.count + cookies.count <= limitBytes else { return }
+        guard text.count + cookies.count <= limitBytes else {
+            isCut = true
+            return
+        }
         if name.first == UInt8(ascii: ":") {
             addPseudo(name, value)
             return

@@ -8,6 +8,7 @@ final class Conversation: HTTP2SessionDelegate {
         var head = ""
         var isWhole = false
         var acceptsTrailers = false
+        var isCut = false
         var body: [UInt8] = []
         var trailers = ""
         var closeCode: UInt32?
@@ -78,10 +79,11 @@ final class Conversation: HTTP2SessionDelegate {
     // MARK: HTTP2SessionDelegate
 
     func http2DidReceiveHead(
-        _ stream: Int32, _ head: UnsafeRawBufferPointer, isEnd: Bool, acceptsTrailers: Bool
+        _ stream: Int32, _ head: UnsafeRawBufferPointer, isEnd: Bool, acceptsTrailers: Bool, isCut: Bool
     ) {
         requests[stream] = Request(
-            head: String(decoding: head, as: UTF8.self), isWhole: isEnd, acceptsTrailers: acceptsTrailers)
+            head: String(decoding: head, as: UTF8.self), isWhole: isEnd, acceptsTrailers: acceptsTrailers,
+            isCut: isCut)
         if isEnd, let answer { submit(stream, status: 200, body: answer) }
     }
 

@@ -141,6 +141,7 @@ struct FloodTests {
             H2Frame(H2Frame.Kind.continuation, flags: H2Frame.endHeaders, stream: 1, Array(block[32_000...])))
         let size = talk.requests[1]?.head.utf8.count ?? 0
         #expect(size > 32 * 1024 && size < 36 * 1024 && talk.wasWelcome)
+        #expect(talk.requests[1]?.isCut == true)
     }
 
     @Test("streams beyond the limit are refused while the client cannot know it, and an error once it does")

@@ -54,9 +54,13 @@ extension DownstreamConnection {
             closeWhenWritten()
             return false
         }
+        if exchange.isForMaintenance {
+            channel.inbound.consume(length)
+            exchange.refuseForMaintenance()
+            return true
+        }
         channel.inbound.withReadableBytes { exchange.rewriteHead($0) }
         channel.inbound.consume(length)
-        if exchange.refuseForMaintenance() { return true }
         proxy.retryBudget.countRequest()
         exchange.send()
         return true

@@ -8,11 +8,10 @@ extension Exchange {
     var isPassedOn: Bool { facts.method != .connect && facts.method != .trace }
     static let methodNotPassedOn: StaticString = "this proxy passes neither CONNECT nor TRACE on"
 
-    /// Answers in place of the upstreams while they are not to be bothered.
-    func refuseForMaintenance() -> Bool {
-        guard proxy.traffic.isMaintenance.load(ordering: .relaxed) else { return false }
+    /// The upstreams are not to be bothered.
+    var isForMaintenance: Bool { proxy.traffic.isMaintenance.load(ordering: .relaxed) }
+    func refuseForMaintenance() {
         refuse(.serviceUnavailable, "down for maintenance", retryAfterSeconds: 30)
-        return true
     }
 
     // MARK: Sending

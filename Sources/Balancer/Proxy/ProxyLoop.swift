@@ -1,5 +1,4 @@
 import Bytes
-import HTTP2
 import HTTPWire
 import Reactor
 import Synchronization
@@ -19,7 +18,7 @@ package struct ProxyMetrics: Sendable {
     package let clientsOverLimit: Counter
     package let handshakes: Counter
     package let resumedHandshakes: Counter
-    package let http2Abuses: Counter
+    package let http2Refusals: Counter
 
     package init(registry: MetricsRegistry, loops: Int) {
         requests = HTTPMetrics(registry: registry, loops: loops)
@@ -46,9 +45,9 @@ package struct ProxyMetrics: Sendable {
         handshakes = registry.counter("tls_handshakes_total", help: "Completed TLS handshakes.")
         resumedHandshakes = registry.counter(
             "tls_handshakes_resumed_total", help: "TLS handshakes shortened by a session ticket.")
-        http2Abuses = registry.counter(
+        http2Refusals = registry.counter(
             "http2_connections_refused_total",
-            help: "HTTP/2 connections ended because of what the client did: floods, bombs, protocol errors.")
+            help: "HTTP/2 connections ended with an error because of what the client did.")
     }
 }
 
@@ -71,6 +70,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     package var onEjection: ((Upstream) -> Void)?
 
     private var selector: Selector
+    private(set) lazy var http2 = HTTP2Workshop(proxy: self)
     let waiting: WaitingLine
     let traffic: TrafficSwitch
     /// How the traffic is shared among the groups of `pools`.
@@ -141,41 +141,6 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
     func log(_ entry: borrowing AccessEntry) {
         guard accessLog.add(entry, time: .now()) else { return }
         if isStopped { accessLog.flush() } else { flushLog.arm(afterNs: 200_000_000) }
-    }
-
-    // MARK: HTTP/2
-
-    /// Where the frames of one connection gather before they are sent; lent to its session meanwhile.
-    var http2Scratch = ByteBuffer()
-    /// The fields of the head that is being submitted.
-    var http2Fields = HTTP2Fields()
-    private var idleStreams: [HTTP2Stream] = []
-    private var pumpList: [HTTP2Connection] = []
-    private var pumping: [HTTP2Connection] = []
-    private lazy var pumpAll: () -> Void = { [unowned self] in
-        swap(&pumping, &pumpList)
-        for connection in pumping { connection.pump() }
-        pumping.removeAll(keepingCapacity: true)
-    }
-    // As many as two busy connections have: the next streams cost no memory.
-    private static let idleStreamLimit = 256
-
-    /// Has `connection` send what it has to at the end of this wake-up.
-    func schedulePump(_ connection: HTTP2Connection) {
-        if pumpList.isEmpty { loop.atEndOfWakeup(pumpAll) }
-        pumpList.append(connection)
-    }
-
-    /// A stream that is in no use.
-    func takeStream() -> HTTP2Stream { idleStreams.popLast() ?? HTTP2Stream(proxy: self) }
-
-    /// Takes back what `takeStream` gave.
-    func giveStream(_ stream: HTTP2Stream) {
-        if idleStreams.count < Self.idleStreamLimit, !isStopped {
-            idleStreams.append(stream)
-        } else {
-            stream.exchange.timer.invalidate()
-        }
     }
 
     // MARK: Upstreams
@@ -307,8 +272,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         for client in Array(clients.values) { client.channel.close() }
         for pool in pools { pool.closeIdle() }
         isStopped = true
-        for stream in idleStreams { stream.exchange.timer.invalidate() }
-        idleStreams = []
+        http2.invalidate()
         sweep.invalidate()
         waiting.invalidate()
         flushLog.invalidate()

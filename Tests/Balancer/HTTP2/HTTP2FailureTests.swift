@@ -90,6 +90,32 @@ struct HTTP2FailureTests {
         }
     }
 
+    @Test(
+        "streams wait while traffic is paused, with their bodies, and leave the line when they are cancelled")
+    func pause() async throws {
+        let up = try TestUpstream("up") { visit in
+            while let request = try visit.request() { try visit.answer(request.target + request.text) }
+        }
+        try await ProxyRig.with([up]) { rig in
+            rig.traffic.pausedUntilNs.store(.max / 2, ordering: .relaxed)
+            let client = try rig.h2Client()
+            let first = try client.begin("POST", "/1", end: false)
+            try client.send(.data(first, Array("body".utf8), end: true))
+            let second = try client.begin("GET", "/2")
+            let third = try client.begin("GET", "/3")
+            try eventuallyBlocking("all wait") { rig.room.count.load(ordering: .relaxed) == 3 }
+            try client.send(.reset(second))
+            try eventuallyBlocking("one has left") { rig.room.count.load(ordering: .relaxed) == 2 }
+            rig.traffic.pausedUntilNs.store(0, ordering: .relaxed)
+            rig.room.letAllChoose()
+            #expect(try client.response(first).text == "/1body")
+            #expect(try client.response(third).text == "/3")
+            rig.traffic.isMaintenance.store(true, ordering: .relaxed)
+            #expect(try client.get().status == 503)
+            #expect(up.requests.count == 2)
+        }
+    }
+
     @Test("a stream that the client cancels frees its upstream, whether or not an answer has begun")
     func cancel() async throws {
         let up = try TestUpstream("up") { visit in

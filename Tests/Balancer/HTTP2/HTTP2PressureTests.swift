@@ -214,7 +214,12 @@ struct HTTP2PressureTests {
             endless.receiveToEnd()
             #expect(endless.goAways.last?.code == 11)
 
-            #expect(rig.proxyMetrics.http2Abuses.value == 3)
+            let wrong = try rig.h2Client()
+            try wrong.send(.data(0, [1]))
+            wrong.receiveToEnd()
+            #expect(wrong.goAways.last?.code == 1)
+
+            #expect(rig.proxyMetrics.http2Refusals.value == 4)
             try eventuallyBlocking("nothing is in flight") { rig.inFlight == 0 }
         }
     }

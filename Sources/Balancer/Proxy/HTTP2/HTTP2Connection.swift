@@ -107,20 +107,20 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
     func schedulePump() {
         guard !isPumpScheduled, !channel.isClosed else { return }
         isPumpScheduled = true
-        proxy.schedulePump(self)
+        proxy.http2.schedulePump(self)
     }
 
     func pump() {
         isPumpScheduled = false
         guard !channel.isClosed, phase != .closed else { return }
-        swapBuffers(&session.output, &proxy.http2Scratch)
+        swapBuffers(&session.output, &proxy.http2.scratch)
         var hasMore = true
         while hasMore, !channel.isOverHighWatermark, !channel.isClosed {
             hasMore = session.send(limitBytes: Self.pumpBytes, delegate: self)
             session.output.withReadableBytes { channel.write($0) }
             session.output.removeAll()
         }
-        swapBuffers(&session.output, &proxy.http2Scratch)
+        swapBuffers(&session.output, &proxy.http2.scratch)
         if session.isFinished || (clientSentEOF && streams.isEmpty) {
             close()
         } else {
@@ -133,6 +133,9 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
         guard phase != .closed else { return }
         phase = .closed
         timer.cancel()
+        if let code = session.sentGoAway, code != .noError {
+            proxy.metrics.http2Refusals.increment(loop: proxy.loop.index)
+        }
         endStreams()
         channel.closeAfterFlush(lingering: !clientSentEOF)
     }
@@ -140,7 +143,6 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
     /// The client has done what no client should, and a GOAWAY says so: nothing more is done for it.
     private func sendAway() {
         phase = .sentAway
-        proxy.metrics.http2Abuses.increment(loop: proxy.loop.index)
         endStreams()
     }
 
@@ -152,7 +154,7 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
 
     private func end(_ stream: HTTP2Stream) {
         stream.end()
-        proxy.giveStream(stream)
+        proxy.http2.giveStream(stream)
     }
 
     // MARK: From the proxy
@@ -232,13 +234,13 @@ final class HTTP2Connection: ChannelDelegate, ClientConnection {
 
 extension HTTP2Connection: HTTP2SessionDelegate {
     func http2DidReceiveHead(
-        _ id: Int32, _ head: UnsafeRawBufferPointer, isEnd: Bool, acceptsTrailers: Bool
+        _ id: Int32, _ head: UnsafeRawBufferPointer, isEnd: Bool, acceptsTrailers: Bool, isCut: Bool
     ) {
         if streams.isEmpty, nextLookNs < proxy.loop.nowNs { nextLookNs = proxy.loop.nowNs + 1_000_000 }
-        let stream = proxy.takeStream()
+        let stream = proxy.http2.takeStream()
         streams[id] = stream
         stream.begin(id, on: self)
-        stream.receiveHead(head, isEnd: isEnd, acceptsTrailers: acceptsTrailers)
+        stream.receiveHead(head, isEnd: isEnd, acceptsTrailers: acceptsTrailers, isCut: isCut)
     }
 
     func http2DidReceiveBody(_ id: Int32, _ bytes: UnsafeRawBufferPointer) {

@@ -28,7 +28,7 @@ extension HTTP2Stream: ExchangeClient {
     func sendInterimHead(_ bytes: UnsafeRawBufferPointer) {
         guard let connection else { return }
         writeFields(bytes, requestID: nil)
-        connection.session.submitInterim(id, proxy.http2Fields)
+        connection.session.submitInterim(id, proxy.http2.fields)
         connection.schedulePump()
     }
 
@@ -38,7 +38,7 @@ extension HTTP2Stream: ExchangeClient {
         let hasBody = exchange.facts.responseFraming != .none
         exchange.requestID.withUnsafeBytes { requestID in
             writeFields(bytes, requestID: requestID)
-            connection.session.submitHead(id, proxy.http2Fields, hasBody: hasBody)
+            connection.session.submitHead(id, proxy.http2.fields, hasBody: hasBody)
         }
         connection.schedulePump()
     }
@@ -46,18 +46,18 @@ extension HTTP2Stream: ExchangeClient {
     /// The fields of the head that the loop's parser has just read from `bytes`, but for those of the other hop.
     /// - Parameter requestID: added when the head has none.
     private func writeFields(_ bytes: UnsafeRawBufferPointer, requestID: UnsafeRawBufferPointer?) {
-        proxy.http2Fields.removeAll()
-        proxy.http2Fields.append(status: Int(proxy.responseParser.status.code))
+        proxy.http2.fields.removeAll()
+        proxy.http2.fields.append(status: Int(proxy.responseParser.status.code))
         var hasRequestID = false
         for field in proxy.responseParser.fields where !field.isHopByHop {
             let isRequestID = field.id == .xRequestId
             if isRequestID { hasRequestID = true }
-            proxy.http2Fields.append(
+            proxy.http2.fields.append(
                 UnsafeRawBufferPointer(rebasing: bytes[field.name.offsets]),
                 UnsafeRawBufferPointer(rebasing: bytes[field.value.offsets]), isUnique: isRequestID)
         }
         if let requestID, !hasRequestID {
-            proxy.http2Fields.append("x-request-id", requestID, isUnique: true)
+            proxy.http2.fields.append("x-request-id", requestID, isUnique: true)
         }
     }
 
@@ -79,24 +79,24 @@ extension HTTP2Stream: ExchangeClient {
 
     func sendProblem(_ status: HTTPStatus, _ body: [UInt8], retryAfterSeconds: Int?) {
         guard let connection else { return }
-        proxy.http2Fields.removeAll()
-        proxy.http2Fields.append(status: Int(status.code))
-        proxy.http2Fields.append("content-type", "application/problem+json")
+        proxy.http2.fields.removeAll()
+        proxy.http2.fields.append(status: Int(status.code))
+        proxy.http2.fields.append("content-type", "application/problem+json")
         var numbers = ByteBuffer()
         numbers.append(decimal: body.count)
         let lengthCount = numbers.count
         if let retryAfterSeconds { numbers.append(decimal: retryAfterSeconds) }
         let hasBody = exchange.facts.method != .head
         numbers.withReadableBytes { bytes in
-            proxy.http2Fields.append(
+            proxy.http2.fields.append(
                 "content-length", UnsafeRawBufferPointer(rebasing: bytes[..<lengthCount]))
             if retryAfterSeconds != nil {
-                proxy.http2Fields.append(
+                proxy.http2.fields.append(
                     "retry-after", UnsafeRawBufferPointer(rebasing: bytes[lengthCount...]))
             }
             exchange.requestID.withUnsafeBytes { requestID in
-                proxy.http2Fields.append("x-request-id", requestID, isUnique: true)
-                connection.session.submitHead(id, proxy.http2Fields, hasBody: hasBody)
+                proxy.http2.fields.append("x-request-id", requestID, isUnique: true)
+                connection.session.submitHead(id, proxy.http2.fields, hasBody: hasBody)
             }
         }
         if hasBody { body.withUnsafeBytes { sendBody($0) } }
@@ -109,12 +109,12 @@ extension HTTP2Stream: ExchangeClient {
         exchange.facts.status = 308
         var location = ByteBuffer()
         target.appendLocation(proxy.requestParser, head, to: &location)
-        proxy.http2Fields.removeAll()
-        proxy.http2Fields.append(status: 308)
+        proxy.http2.fields.removeAll()
+        proxy.http2.fields.append(status: 308)
         location.withReadableBytes { bytes in
-            proxy.http2Fields.append("location", bytes)
-            proxy.http2Fields.append("content-length", "0")
-            connection.session.submitHead(id, proxy.http2Fields, hasBody: false)
+            proxy.http2.fields.append("location", bytes)
+            proxy.http2.fields.append("content-length", "0")
+            connection.session.submitHead(id, proxy.http2.fields, hasBody: false)
         }
         exchange.finish(reusable: false)
         exchangeDidFinish()

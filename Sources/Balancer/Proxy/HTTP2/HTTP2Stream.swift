@@ -69,7 +69,7 @@ final class HTTP2Stream {
 
     // MARK: The request
 
-    func receiveHead(_ head: UnsafeRawBufferPointer, isEnd: Bool, acceptsTrailers: Bool) {
+    func receiveHead(_ head: UnsafeRawBufferPointer, isEnd: Bool, acceptsTrailers: Bool, isCut: Bool) {
         hasRequestEnded = isEnd
         var progress = HeadProgress()
         exchange.start(atNs: proxy.loop.nowNs, peer: connection?.channel.peerAddress)
@@ -81,9 +81,11 @@ final class HTTP2Stream {
             exchange.refuse(error.status, error.reason)
             return
         }
-        guard length == head.count else {
+        guard length == head.count, !isCut else {
             proxy.metrics.badRequests.increment(loop: proxy.loop.index)
-            exchange.refuse(.badRequest, "the request head is invalid")
+            exchange.refuse(
+                isCut ? .requestHeaderFieldsTooLarge : .badRequest, "the request head is too large or not one"
+            )
             return
         }
         exchange.describe(head, version: "HTTP/2.0")
@@ -96,7 +98,10 @@ final class HTTP2Stream {
             redirect(to: target, head)
             return
         }
-        if exchange.refuseForMaintenance() { return }
+        guard !exchange.isForMaintenance else {
+            exchange.refuseForMaintenance()
+            return
+        }
         exchange.rewriteHead(head)
         proxy.retryBudget.countRequest()
         exchange.send()
