@@ -67,7 +67,7 @@ let package = Package(
         library("Jobs", ["Bytes", "Reactor", "Telemetry", "Redis"], embedding: "Scripts"),
 
         // The environment, read and validated: one struct per mode. Named so because swift-configuration's module is `Configuration`.
-        library("Settings", ["CLinux", "Reactor", "Telemetry", logging]),
+        library("Settings", ["CLinux", "Bytes", "Reactor", "Telemetry", logging]),
 
         // Modes: siblings, none imports another.
         library(

@@ -43,8 +43,8 @@ package final class APINode: ServingNode, @unchecked Sendable {
         var postgres = PostgresConfiguration(
             connection: try PostgresConnectionInfo(parsing: configuration.databaseURL.url.secret))
         postgres.poolSize = max(1, configuration.databaseConnections / group.loops.count)
-        // A client waits for this: rather a quick 503 than a late answer.
-        postgres.queryTimeoutMs = 3000
+        postgres.queryTimeoutMs = Self.storeTimeoutMs
+        postgres.preparesStatements = configuration.preparesStatements
         postgres.applicationName = "trivet \(node.nodeID)"
         let logger = logger
         contexts = group.loops.map { loop in
@@ -156,6 +156,10 @@ package final class APINode: ServingNode, @unchecked Sendable {
         self.registry = registry
         registry.start()
     }
+
+    /// How long a request waits for PostgreSQL and Redis, all its queries and commands together. A client waits for this:
+    /// rather a quick 503 than a late answer.
+    static let storeTimeoutMs = 3000
 
     // MARK: Stopping
 

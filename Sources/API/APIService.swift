@@ -16,12 +16,15 @@ final class APIService: Sendable {
         self.health = health
     }
 
-    func context(of request: Request) -> LoopContext { contexts[request.loop.index] }
+    func stores(for request: Request) -> RequestStores {
+        RequestStores(contexts[request.loop.index], for: request)
+    }
 
     /// All routes.
     func makeRouter() -> Router {
         var routes = RouterBuilder()
         routes.use { request, next in
+            request.startDeadline()
             do { return try await next(request) } catch { throw Answers.answer(to: error) }
         }
         health.add(to: &routes)
@@ -35,12 +38,12 @@ final class APIService: Sendable {
 
     /// A handler for those who are logged in.
     func authenticated(
-        _ body: @escaping @Sendable (Request, LoopContext, Caller) async throws -> Response
+        _ body: @escaping @Sendable (Request, RequestStores, Caller) async throws -> Response
     ) -> Handler {
         { [self] request in
-            let context = context(of: request)
-            let caller = try await Authenticator.caller(of: request, context.sessions)
-            var response = try await body(request, context, caller)
+            let stores = stores(for: request)
+            let caller = try await Authenticator.caller(of: request, stores.sessions)
+            var response = try await body(request, stores, caller)
             // What one account may see is not for shared caches.
             response.headers.append("cache-control", fixed: "private, no-cache")
             return response

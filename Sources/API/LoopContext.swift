@@ -9,10 +9,7 @@ final class LoopContext: LoopBound, @unchecked Sendable {
     let loop: EventLoop
     let redis: RedisClient
     let postgres: PostgresPool
-    let accounts: AccountStore
     let sessions: SessionStore
-    let records: RecordStore
-    let files: FileStore
     let jobs: JobQueue
     let health: HealthRoutes.LoopView
 
@@ -20,10 +17,7 @@ final class LoopContext: LoopBound, @unchecked Sendable {
         loop = redis.loop
         self.redis = redis
         self.postgres = postgres
-        accounts = AccountStore(pool: postgres)
         sessions = SessionStore(redis: redis, cluster: cluster, ttlMs: sessionTTLMs)
-        records = RecordStore(pool: postgres)
-        files = FileStore(pool: postgres)
         jobs = JobQueue(redis: redis, cluster: cluster)
         health = HealthRoutes.LoopView(
             readiness: ReadinessProbe(redis: redis, postgres: postgres),

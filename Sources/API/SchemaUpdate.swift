@@ -7,16 +7,16 @@ import Settings
 package enum SchemaUpdate {
     /// Brings the schema up to date and returns what was applied, as `3 idempotency-keys`. Blocks the calling thread.
     /// - Throws: `PostgresConnectionInfo.Invalid`, `MigrationError`, `IOError`.
-    package static func run(databaseURL: ServiceURL) throws -> [String] {
-        let connection = try PostgresConnectionInfo(parsing: databaseURL.url.secret)
+    package static func run(databaseURL: ServiceURL, preparesStatements: Bool = true) throws -> [String] {
+        var configuration = PostgresConfiguration(
+            connection: try PostgresConnectionInfo(parsing: databaseURL.url.secret))
+        configuration.preparesStatements = preparesStatements
         let group = try EventLoopGroup(count: 1, name: "migrate")
         defer { group.shutdown() }
         let loop = group.loops[0]
-        let applied = try blocking {
+        let applied = try blocking { [configuration] in
             try await loop.perform {
-                let pool = PostgresPool(
-                    PostgresConfiguration(connection: connection), loop: loop,
-                    logger: Logger(label: "migrate"))
+                let pool = PostgresPool(configuration, loop: loop, logger: Logger(label: "migrate"))
                 defer { pool.close() }
                 return try await pool.migrate(Migrations.all)
             }

@@ -14,6 +14,7 @@ package struct JobQueue: Sendable {
     package let retentionMs: Int
     private let redis: RedisClient
     private let clock: JobClock
+    private var deadlineNs = UInt64.max
 
     /// Idempotency keys are remembered for a day, which is never longer than the record of their job.
     private static let idempotencyTTLMs = 86_400_000
@@ -28,6 +29,13 @@ package struct JobQueue: Sendable {
         self.clock = clock
         self.leaseMs = leaseMs
         self.retentionMs = retentionMs
+    }
+
+    /// The same with a deadline by which every call ends.
+    package func bounded(byNs deadlineNs: UInt64) -> JobQueue {
+        var copy = self
+        copy.deadlineNs = deadlineNs
+        return copy
     }
 
     // MARK: For whoever wants a job done
@@ -53,7 +61,8 @@ package struct JobQueue: Sendable {
 
     /// The record of a job; nil when there is none, or no longer.
     package func job(id: String) async throws(RedisError) -> Job? {
-        Job(try await redis.send("HGETALL", keys.job(id)).fields)
+        let command = RedisCommand("HGETALL", keys.job(id))
+        return Job(try await redis.send(command, deadlineNs: deadlineNs, isRepeatable: true).fields)
     }
 
     // MARK: For workers
@@ -137,15 +146,12 @@ package struct JobQueue: Sendable {
         return outcome
     }
 
-    /// All scripts may be sent again, so one whose connection broke is, once.
+    /// All scripts may be sent again.
     private func run(
         _ script: RedisScript, _ arguments: [any RedisArgument]
     ) async throws(RedisError) -> RedisReply {
         let all = [clock.argument as any RedisArgument] + arguments
-        do {
-            return try await redis.eval(script, keys: [keys.prefix], arguments: all)
-        } catch .connectionLost {
-            return try await redis.eval(script, keys: [keys.prefix], arguments: all)
-        }
+        return try await redis.eval(
+            script, keys: [keys.prefix], arguments: all, deadlineNs: deadlineNs, isRepeatable: true)
     }
 }

@@ -3,9 +3,10 @@ package struct PostgresConfiguration: Sendable {
     package var connection: PostgresConnectionInfo
     /// Connections a loop has at most.
     package var poolSize = 4
-    /// From the call to its result, the wait for a connection included.
+    /// From the call to its result: the wait for a connection and a repetition included, and all of a
+    /// transaction.
     package var queryTimeoutMs = 5000
-    /// How long a transaction waits for a connection of its own.
+    /// How long of that a transaction waits for a connection of its own at most.
     package var leaseTimeoutMs = 2000
     /// From the start of an attempt to connect until the connection can be used.
     package var connectTimeoutMs = 3000
@@ -20,6 +21,10 @@ package struct PostgresConfiguration: Sendable {
     package var cancelGraceMs = 1000
     /// The server ends statements by itself after this long: a safety net under our own deadlines.
     package var statementTimeoutMs = 30_000
+    /// Whether statements are prepared once per connection. False for a transaction pooler (PgBouncer) in
+    /// between, which gives each transaction another connection to the server: then nothing that belongs to a
+    /// session is used, `statementTimeoutMs` included.
+    package var preparesStatements = true
     /// What `pg_stat_activity` shows.
     package var applicationName = "trivet"
 

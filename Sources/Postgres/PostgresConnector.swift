@@ -5,17 +5,16 @@ import Reactor
 
 /// Establishes one connection without ever blocking the loop.
 final class PostgresConnector: LoopBound, @unchecked Sendable {
-    typealias Outcome = Result<Void, PostgresError>
-
     let loop: EventLoop
     private let raw: OpaquePointer
     private var descriptor: Descriptor?
     private var timer: LoopTimer?
-    private var continuation: UnsafeContinuation<Outcome, Never>?
+    private let established: LoopPromise<Void, PostgresError>
 
-    private init(_ raw: OpaquePointer, loop: EventLoop) {
+    private init(_ raw: OpaquePointer, deadlineNs: UInt64, loop: EventLoop) {
         self.raw = raw
         self.loop = loop
+        established = LoopPromise(deadlineNs: deadlineNs, loop: loop)
     }
 
     /// A connection that has answered a first statement. Throws `.unavailable` when there is none by the
@@ -23,43 +22,47 @@ final class PostgresConnector: LoopBound, @unchecked Sendable {
     static func open(
         _ configuration: PostgresConfiguration, loop: EventLoop, logger: Logger
     ) async throws(PostgresError) -> PostgresConnection {
-        let deadlineNs = loop.nowNs &+ UInt64(configuration.connectTimeoutMs) * 1_000_000
+        let deadlineNs = loop.deadlineNs(afterMs: configuration.connectTimeoutMs)
         let addresses = try await addresses(configuration, loop: loop)
         let parameters = configuration.connection.parameters(
             addresses: addresses, applicationName: configuration.applicationName)
         guard let raw = start(parameters) else { throw PostgresError(.unavailable, "out of memory") }
         // libpq writes warnings to stderr unless told otherwise.
         _ = PQsetNoticeReceiver(raw, { _, _ in }, nil)
-        let connector = PostgresConnector(raw, loop: loop)
-        switch await connector.run(deadlineNs: deadlineNs) {
-        case .failure(let error):
+        do throws(PostgresError) {
+            try await PostgresConnector(raw, deadlineNs: deadlineNs, loop: loop).run()
+        } catch {
             PQfinish(raw)
             throw error
-        case .success:
-            let connection = try PostgresConnection(
-                taking: raw, configuration: configuration, loop: loop, logger: logger)
-            try await setUp(connection, deadlineNs: deadlineNs)
-            return connection
         }
+        let connection = try PostgresConnection(
+            taking: raw, configuration: configuration, loop: loop, logger: logger)
+        try await setUp(connection, deadlineNs: deadlineNs)
+        return connection
     }
 
-    /// Sets what every connection has; the answer proves that the server works.
+    /// Sets what every connection has, where a connection is a session; the answer proves that the server
+    /// works.
     private static func setUp(_ connection: PostgresConnection, deadlineNs: UInt64)
         async throws(PostgresError)
     {
         let configuration = connection.configuration
-        let sql = """
-            SELECT set_config('statement_timeout', $1, false), \
-            set_config('idle_in_transaction_session_timeout', $2, false)
-            """
-        let parameters = try PostgresParameters([
-            .text("\(configuration.statementTimeoutMs)"), .text("\(configuration.statementTimeoutMs * 2)"),
-        ])
+        var sql = "SELECT 1"
+        var values: [PostgresValue] = []
+        if configuration.preparesStatements {
+            sql = """
+                SELECT set_config('statement_timeout', $1, false), \
+                set_config('idle_in_transaction_session_timeout', $2, false)
+                """
+            values = [configuration.statementTimeoutMs, configuration.statementTimeoutMs * 2].map {
+                .text("\($0)")
+            }
+        }
         let operation = PostgresOperation(
-            .plain(sql), parameters, deadlineNs: deadlineNs, loop: connection.loop)
+            .plain(sql), try PostgresParameters(values), deadlineNs: deadlineNs, loop: connection.loop)
         connection.submit(operation)
         do throws(PostgresError) {
-            _ = try await operation.result()
+            _ = try await operation.value()
         } catch {
             connection.close()
             var failure = PostgresError(.unavailable, error.message)
@@ -92,20 +95,16 @@ final class PostgresConnector: LoopBound, @unchecked Sendable {
         return PQconnectStartParams(list(keywords), list(values), 0)
     }
 
-    private func run(deadlineNs: UInt64) async -> Outcome {
-        timer = loop.makeTimer { [self] in
-            finish(.failure(PostgresError(.unavailable, "connecting: timed out")))
-        }
-        timer?.arm(atNs: deadlineNs)
-        return await withUnsafeContinuation {
-            continuation = $0
-            guard PQstatus(raw) != CONNECTION_BAD else {
-                finish(.failure(PostgresError(.unavailable, PostgresError.message(of: raw))))
-                return
-            }
+    private func run() async throws(PostgresError) {
+        timer = loop.makeTimer { [self] in fail("connecting: timed out") }
+        timer?.arm(atNs: established.deadlineNs)
+        if PQstatus(raw) == CONNECTION_BAD {
+            fail(PostgresError.message(of: raw))
+        } else {
             // libpq: behave as if the last poll had said "writing".
             watch(.writable)
         }
+        try await established.value()
     }
 
     /// Waits for the socket. It is registered anew at each step: libpq may have closed it for that of the
@@ -116,7 +115,7 @@ final class PostgresConnector: LoopBound, @unchecked Sendable {
                 if !ready.isDisjoint(with: wanted.union(.hangup)) { self?.step() }
             }
         } catch {
-            finish(.failure(PostgresError(.unavailable, error.description)))
+            fail(error.description)
         }
     }
 
@@ -127,16 +126,17 @@ final class PostgresConnector: LoopBound, @unchecked Sendable {
         case PGRES_POLLING_READING: watch(.readable)
         case PGRES_POLLING_WRITING: watch(.writable)
         case PGRES_POLLING_OK: finish(.success(()))
-        default: finish(.failure(PostgresError(.unavailable, PostgresError.message(of: raw))))
+        default: fail(PostgresError.message(of: raw))
         }
     }
 
-    private func finish(_ outcome: Outcome) {
+    private func fail(_ reason: String) { finish(.failure(PostgresError(.unavailable, reason))) }
+
+    private func finish(_ result: Result<Void, PostgresError>) {
         descriptor?.deregister()
         descriptor = nil
         timer?.invalidate()
         timer = nil
-        continuation?.resume(returning: outcome)
-        continuation = nil
+        established.finish(result)
     }
 }

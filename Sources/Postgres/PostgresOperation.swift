@@ -2,21 +2,18 @@ import Reactor
 
 /// One statement on its way: it gets exactly one result, from the server, its deadline or the end of its
 /// connection.
-final class PostgresOperation: LoopBound, @unchecked Sendable {
-    typealias Outcome = Result<PostgresRows, PostgresError>
-
+///
+/// `@unchecked Sendable`: `LoopBound`, as its base class is.
+final class PostgresOperation: LoopPromise<PostgresRows, PostgresError>, @unchecked Sendable {
     enum Text {
-        /// Prepared on each connection before its first use there.
+        /// Prepared on each connection before its first use there, unless the configuration says otherwise.
         case prepared(Statement)
         /// Sent as it is.
         case plain(String)
     }
 
-    let loop: EventLoop
     let text: Text
     let parameters: PostgresParameters
-    /// `CLOCK_MONOTONIC` nanoseconds.
-    let deadlineNs: UInt64
 
     /// The answer to PARSE has not come yet.
     var awaitsPrepare = false
@@ -28,28 +25,13 @@ final class PostgresOperation: LoopBound, @unchecked Sendable {
     /// We have asked the server to cancel it.
     var isCancelRequested = false
 
-    private var outcome: Outcome?
-    private var continuation: UnsafeContinuation<Outcome, Never>?
-
     init(_ text: Text, _ parameters: PostgresParameters, deadlineNs: UInt64, loop: EventLoop) {
         self.text = text
         self.parameters = parameters
-        self.deadlineNs = deadlineNs
-        self.loop = loop
+        super.init(deadlineNs: deadlineNs, loop: loop)
     }
 
-    var isFinished: Bool { outcome != nil }
-
-    /// Sets the result; a second one is ignored (what comes after the deadline).
-    func finish(_ outcome: Outcome) {
-        guard self.outcome == nil else { return }
-        self.outcome = outcome
-        continuation?.resume(returning: outcome)
-        continuation = nil
-    }
-
-    func result() async throws(PostgresError) -> PostgresRows {
-        if let outcome { return try outcome.get() }
-        return try await withUnsafeContinuation { continuation = $0 }.get()
-    }
+    // Swift 6.3 would inherit a `package` initializer as one that calls itself.
+    @available(*, unavailable)
+    override init(deadlineNs: UInt64, loop: EventLoop) { fatalError("an operation has a text") }
 }

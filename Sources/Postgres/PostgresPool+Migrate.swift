@@ -17,8 +17,8 @@ extension PostgresPool {
         } catch {
             throw .unavailable(error)
         }
-        // Its end also gives the lock back, and with it go the settings.
-        defer { release(connection, discard: true) }
+        // One that failed within a transaction ends here, and the transaction with it.
+        defer { release(connection) }
         return try await Migrator(connection: connection, timeoutMs: timeoutMs).run(migrations)
     }
 
@@ -35,7 +35,9 @@ extension PostgresPool {
     }
 }
 
-/// One run of the migrations on a connection of its own.
+/// One run of the migrations on a connection of its own. Each step is a transaction that begins with the lock
+/// and looks again at what has been applied; nothing outlives it, so that a transaction pooler may stand
+/// between.
 private struct Migrator {
     let connection: PostgresConnection
     let timeoutMs: Int
@@ -47,8 +49,7 @@ private struct Migrator {
         var applied: [Int: String] = [:]
         var changed: Migration?
         do throws(PostgresError) {
-            try await execute("SELECT set_config('statement_timeout', '0', false)")
-            try await execute("SELECT pg_advisory_lock(\(Self.lockKey))")
+            try await begin()
             try await execute(
                 """
                 CREATE TABLE IF NOT EXISTS trivet_migrations (
@@ -63,6 +64,7 @@ private struct Migrator {
                 guard let checksum = applied[migration.number] else { continue }
                 if try await self.checksum(migration) != checksum { changed = migration }
             }
+            try await execute("COMMIT")
         } catch {
             throw .unavailable(error)
         }
@@ -74,13 +76,22 @@ private struct Migrator {
         var done: [Int] = []
         for migration in migrations where applied[migration.number] == nil {
             do throws(PostgresError) {
-                try await apply(migration)
+                if try await apply(migration) { done.append(migration.number) }
             } catch {
-                throw .failed(number: migration.number, name: migration.name, error)
+                let isAway = error.kind == .connectionLost || error.kind == .unavailable
+                throw isAway
+                    ? .unavailable(error)
+                    : .failed(number: migration.number, name: migration.name, error)
             }
-            done.append(migration.number)
         }
         return done
+    }
+
+    /// Begins a transaction that nobody else's can overtake. Locks and settings end with it.
+    private func begin() async throws(PostgresError) {
+        try await execute("BEGIN")
+        try await execute("SELECT set_config('statement_timeout', '0', true)")
+        try await execute("SELECT pg_advisory_xact_lock(\(Self.lockKey))")
     }
 
     private func appliedChecksums() async throws(PostgresError) -> [Int: String] {
@@ -97,15 +108,20 @@ private struct Migrator {
             .get("sum")
     }
 
-    private func apply(_ migration: Migration) async throws(PostgresError) {
-        try await execute("BEGIN")
-        try await connection.run(script: migration.sql, deadlineNs: deadlineNs)
-        try await execute(
-            """
-            INSERT INTO trivet_migrations (number, name, checksum)
-            VALUES ($1, $2, encode(sha256(convert_to($3, 'UTF8')), 'hex'))
-            """, [.int(migration.number), .text(migration.name), .text(migration.sql)])
+    /// Returns false when another node has applied it meanwhile.
+    private func apply(_ migration: Migration) async throws(PostgresError) -> Bool {
+        try await begin()
+        let isMissing = try await appliedChecksums()[migration.number] == nil
+        if isMissing {
+            try await connection.run(script: migration.sql, deadlineNs: deadlineNs)
+            try await execute(
+                """
+                INSERT INTO trivet_migrations (number, name, checksum)
+                VALUES ($1, $2, encode(sha256(convert_to($3, 'UTF8')), 'hex'))
+                """, [.int(migration.number), .text(migration.name), .text(migration.sql)])
+        }
         try await execute("COMMIT")
+        return isMissing
     }
 
     @discardableResult
@@ -115,8 +131,8 @@ private struct Migrator {
         let operation = PostgresOperation(
             .plain(sql), try PostgresParameters(parameters), deadlineNs: deadlineNs, loop: connection.loop)
         connection.submit(operation)
-        return try await operation.result()
+        return try await operation.value()
     }
 
-    private var deadlineNs: UInt64 { connection.loop.nowNs &+ UInt64(timeoutMs) * 1_000_000 }
+    private var deadlineNs: UInt64 { connection.loop.deadlineNs(afterMs: timeoutMs) }
 }

@@ -18,7 +18,6 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
     private var waiting = Fifo<PostgresOperation>()
     private var leases = Fifo<PostgresLease>()
     private var waitTimer: LoopTimer?
-    private var waitTimerNs = UInt64.max
     private var backoff: Backoff
     /// Why the last attempt to connect failed, until the next one.
     private var pausedBy: PostgresError?
@@ -38,13 +37,16 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
     // MARK: Queries
 
     /// Runs a statement in a transaction of its own and returns its rows. Throws `PostgresError`.
-    /// - Parameter timeoutMs: in place of the configured one.
+    /// - Parameters:
+    ///   - timeoutMs: in place of the configured one.
+    ///   - deadlineNs: `CLOCK_MONOTONIC` nanoseconds by which the call ends in any case.
     @discardableResult
     package func query(
-        _ statement: Statement, _ parameters: [PostgresValue] = [], timeoutMs: Int? = nil
+        _ statement: Statement, _ parameters: [PostgresValue] = [], timeoutMs: Int? = nil,
+        deadlineNs limitNs: UInt64 = .max
     ) async throws(PostgresError) -> PostgresRows {
         assertInLoop()
-        let deadlineNs = deadlineNs(timeoutMs)
+        let deadlineNs = deadlineNs(timeoutMs, limitNs)
         let parameters = try PostgresParameters(parameters)
         var attemptsLeft = 3
         while true {
@@ -52,7 +54,7 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
                 .prepared(statement), parameters, deadlineNs: deadlineNs, loop: loop)
             dispatch(operation)
             do throws(PostgresError) {
-                return try await operation.result()
+                return try await operation.value()
             } catch {
                 attemptsLeft -= 1
                 let isForAnother =
@@ -66,25 +68,29 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
         }
     }
 
-    func deadlineNs(_ timeoutMs: Int?) -> UInt64 {
-        loop.nowNs &+ UInt64(timeoutMs ?? configuration.queryTimeoutMs) * 1_000_000
+    func deadlineNs(_ timeoutMs: Int?, _ limitNs: UInt64) -> UInt64 {
+        min(loop.deadlineNs(afterMs: timeoutMs ?? configuration.queryTimeoutMs), limitNs)
     }
 
     private func dispatch(_ operation: PostgresOperation) {
         guard !isClosed else {
-            operation.finish(.failure(PostgresError(.closed, "the pool is closed")))
+            operation.fail(PostgresError(.closed, "the pool is closed"))
+            return
+        }
+        guard operation.deadlineNs > loop.nowNs else {
+            operation.fail(PostgresError(.timeout, "no time was left for it", isRetrySafe: true))
             return
         }
         if waiting.isEmpty, let connection = leastBusy() {
             connection.submit(operation)
             if connection.inFlightCount > 1 { openAnother() }
         } else if let pausedBy, connections.isEmpty {
-            operation.finish(.failure(pausedBy))
+            operation.fail(pausedBy)
         } else if waiting.count >= configuration.waiterLimit {
-            operation.finish(.failure(PostgresError(.overloaded, "too many calls wait for PostgreSQL")))
+            operation.fail(PostgresError(.overloaded, "too many calls wait for PostgreSQL"))
         } else {
             waiting.append(operation)
-            armWaitTimer(atNs: operation.deadlineNs)
+            armWaitTimer(noLaterThanNs: operation.deadlineNs)
             openAnother()
         }
     }
@@ -95,8 +101,8 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
 
     // MARK: Leases
 
-    /// Waits for a connection of one's own.
-    func lease() async throws(PostgresError) -> PostgresConnection {
+    /// Waits for a connection of one's own, until `limitNs` at the latest.
+    func lease(limitNs: UInt64 = .max) async throws(PostgresError) -> PostgresConnection {
         assertInLoop()
         guard !isClosed else { throw PostgresError(.closed, "the pool is closed") }
         if leases.isEmpty, let connection = connections.first(where: \.isIdle) {
@@ -108,11 +114,11 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
             throw PostgresError(.overloaded, "too many transactions wait for a connection")
         }
         let lease = PostgresLease(
-            deadlineNs: loop.nowNs &+ UInt64(configuration.leaseTimeoutMs) * 1_000_000, loop: loop)
+            deadlineNs: min(loop.deadlineNs(afterMs: configuration.leaseTimeoutMs), limitNs), loop: loop)
         leases.append(lease)
-        armWaitTimer(atNs: lease.deadlineNs)
+        armWaitTimer(noLaterThanNs: lease.deadlineNs)
         serve()
-        return try await lease.result()
+        return try await lease.value()
     }
 
     /// Gives a leased connection back; one in an unclear state is closed instead.
@@ -134,7 +140,7 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
             guard !lease.isFinished else { continue }
             connection.isLeased = true
             connection.isReserved = false
-            lease.finish(.success(connection))
+            lease.succeed(connection)
         }
         reserve()
         while let operation = waiting.first, let connection = leastBusy() {
@@ -158,27 +164,24 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
 
     // MARK: Waiting
 
-    private func armWaitTimer(atNs deadlineNs: UInt64) {
+    private func armWaitTimer(noLaterThanNs deadlineNs: UInt64) {
         if waitTimer == nil { waitTimer = loop.makeTimer { [weak self] in self?.checkWaiting() } }
-        guard deadlineNs < waitTimerNs else { return }
-        waitTimerNs = deadlineNs
-        waitTimer?.arm(atNs: deadlineNs)
+        waitTimer?.arm(noLaterThanNs: deadlineNs)
     }
 
     private func checkWaiting() {
-        waitTimerNs = .max
         let failure =
             connections.isEmpty
             ? PostgresError(.unavailable, "no connection in time")
             : PostgresError(.overloaded, "no connection became free in time")
         for operation in waiting where operation.deadlineNs <= loop.nowNs {
-            operation.finish(.failure(failure))
+            operation.fail(failure)
         }
-        for lease in leases where lease.deadlineNs <= loop.nowNs { lease.finish(.failure(failure)) }
+        for lease in leases where lease.deadlineNs <= loop.nowNs { lease.fail(failure) }
         waiting.removeAll { $0.isFinished }
         leases.removeAll { $0.isFinished }
         for deadlineNs in waiting.map(\.deadlineNs) + leases.map(\.deadlineNs) {
-            armWaitTimer(atNs: deadlineNs)
+            armWaitTimer(noLaterThanNs: deadlineNs)
         }
         serve()
     }
@@ -233,8 +236,8 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
         }
         reconnectTimer?.arm(afterNs: backoff.nextNs())
         guard connections.isEmpty else { return }
-        for operation in waiting.removeAll() { operation.finish(.failure(error)) }
-        for lease in leases.removeAll() { lease.finish(.failure(error)) }
+        for operation in waiting.removeAll() { operation.fail(error) }
+        for lease in leases.removeAll() { lease.fail(error) }
     }
 
     private func didLose(_ connection: PostgresConnection, _ error: PostgresError) {
@@ -258,8 +261,8 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
         waitTimer?.invalidate()
         reconnectTimer?.invalidate()
         let error = PostgresError(.closed, "the pool is closed")
-        for operation in waiting.removeAll() { operation.finish(.failure(error)) }
-        for lease in leases.removeAll() { lease.finish(.failure(error)) }
+        for operation in waiting.removeAll() { operation.fail(error) }
+        for lease in leases.removeAll() { lease.fail(error) }
         for connection in connections { connection.close() }
         connections = []
     }

@@ -14,25 +14,28 @@ package final class PostgresTransaction: LoopBound, @unchecked Sendable {
     fileprivate let connection: PostgresConnection
     fileprivate var isOver = false
 
-    fileprivate init(_ connection: PostgresConnection, pool: PostgresPool) {
+    fileprivate let deadlineNs: UInt64
+
+    fileprivate init(_ connection: PostgresConnection, pool: PostgresPool, deadlineNs: UInt64) {
         self.connection = connection
         self.pool = pool
+        self.deadlineNs = deadlineNs
         loop = pool.loop
     }
 
-    /// Runs a statement inside the transaction. Throws `PostgresError`; after that only a rollback is
-    /// possible.
+    /// Runs a statement inside the transaction, within the transaction's deadline. Throws `PostgresError`;
+    /// after that only a rollback is possible.
     @discardableResult
     package func query(
         _ statement: Statement, _ parameters: [PostgresValue] = [], timeoutMs: Int? = nil
     ) async throws(PostgresError) -> PostgresRows {
         precondition(!isOver, "a transaction was used after its end")
         let operation = PostgresOperation(
-            .prepared(statement), try PostgresParameters(parameters), deadlineNs: pool.deadlineNs(timeoutMs),
-            loop: loop)
+            .prepared(statement), try PostgresParameters(parameters),
+            deadlineNs: pool.deadlineNs(timeoutMs, deadlineNs), loop: loop)
         connection.submit(operation)
         do throws(PostgresError) {
-            return try await operation.result()
+            return try await operation.value()
         } catch {
             // Without a COMMIT nothing of it has taken effect, whatever happened.
             var failure = error
@@ -47,37 +50,42 @@ extension PostgresPool {
     ///
     /// Throws what the body throws, or `PostgresError`. When COMMIT itself got no answer, the error is not
     /// safe to retry: the transaction may have taken effect.
+    /// - Parameters:
+    ///   - timeoutMs: for all of it, the wait for a connection included; in place of the configured one.
+    ///   - deadlineNs: `CLOCK_MONOTONIC` nanoseconds by which it ends in any case.
     package func transaction<T>(
-        isolation: PostgresIsolation = .readCommitted, _ body: (PostgresTransaction) async throws -> T
+        isolation: PostgresIsolation = .readCommitted, timeoutMs: Int? = nil,
+        deadlineNs limitNs: UInt64 = .max, _ body: (PostgresTransaction) async throws -> T
     ) async throws -> T {
-        let connection = try await lease()
-        let transaction = PostgresTransaction(connection, pool: self)
+        let deadlineNs = deadlineNs(timeoutMs, limitNs)
+        let connection = try await lease(limitNs: deadlineNs)
+        let transaction = PostgresTransaction(connection, pool: self, deadlineNs: deadlineNs)
         // Not awaited: it travels with the first statement. If it fails, so does that.
-        connection.submit(plain("BEGIN ISOLATION LEVEL \(isolation.rawValue)", timeoutMs: nil))
+        connection.submit(plain("BEGIN ISOLATION LEVEL \(isolation.rawValue)", deadlineNs))
         let result: T
         do {
             result = try await body(transaction)
         } catch {
             transaction.isOver = true
-            await rollBack(connection)
+            await rollBack(connection, deadlineNs)
             throw error
         }
         transaction.isOver = true
-        try await commit(connection)
+        try await commit(connection, deadlineNs)
         return result
     }
 
-    private func plain(_ sql: String, timeoutMs: Int?) -> PostgresOperation {
-        PostgresOperation(.plain(sql), PostgresParameters(), deadlineNs: deadlineNs(timeoutMs), loop: loop)
+    private func plain(_ sql: String, _ deadlineNs: UInt64) -> PostgresOperation {
+        PostgresOperation(.plain(sql), PostgresParameters(), deadlineNs: deadlineNs, loop: loop)
     }
 
-    private func commit(_ connection: PostgresConnection) async throws(PostgresError) {
-        let operation = plain("COMMIT", timeoutMs: nil)
+    private func commit(_ connection: PostgresConnection, _ deadlineNs: UInt64) async throws(PostgresError) {
+        let operation = plain("COMMIT", deadlineNs)
         let wasOpen = !connection.isClosed
         connection.submit(operation)
         defer { release(connection) }
         do throws(PostgresError) {
-            guard try await operation.result().commandTag == "COMMIT" else {
+            guard try await operation.value().commandTag == "COMMIT" else {
                 throw PostgresError(.transactionAborted, "a statement of the transaction had failed")
             }
         } catch {
@@ -87,15 +95,23 @@ extension PostgresPool {
         }
     }
 
-    private func rollBack(_ connection: PostgresConnection) async {
+    /// Undoes the transaction. Waits for that while there is time; after the deadline it goes on by itself.
+    private func rollBack(_ connection: PostgresConnection, _ deadlineNs: UInt64) async {
         guard !connection.isClosed else {
             release(connection)
             return
         }
-        let operation = plain("ROLLBACK", timeoutMs: configuration.cancelGraceMs)
+        let graceNs = loop.deadlineNs(afterMs: configuration.cancelGraceMs)
+        let isLate = deadlineNs <= loop.nowNs
+        let operation = plain("ROLLBACK", isLate ? graceNs : min(graceNs, deadlineNs))
         connection.submit(operation)
+        let ending = loop.spawn { [self] in await release(connection, after: operation) }
+        if !isLate { await ending.value }
+    }
+
+    private func release(_ connection: PostgresConnection, after operation: PostgresOperation) async {
         do throws(PostgresError) {
-            _ = try await operation.result()
+            _ = try await operation.value()
             release(connection)
         } catch {
             release(connection, discard: true)

@@ -53,92 +53,116 @@ package final class RedisClient: LoopBound, @unchecked Sendable {
     }
 
     /// Sends one command and waits for its reply.
-    /// - Parameter timeoutMs: in place of the configured one.
+    /// - Parameters:
+    ///   - timeoutMs: in place of the configured one.
+    ///   - deadlineNs: `CLOCK_MONOTONIC` nanoseconds by which the call ends in any case.
+    ///   - isRepeatable: it may run twice: when its connection breaks before the reply has come, it is sent
+    ///     once more, under the same deadline.
     @discardableResult
-    package func send(_ command: RedisCommand, timeoutMs: Int? = nil) async throws(RedisError) -> RedisReply {
-        try await start(command, deadlineNs: deadlineNs(timeoutMs)).reply().orThrow()
+    package func send(
+        _ command: RedisCommand, timeoutMs: Int? = nil, deadlineNs: UInt64 = .max, isRepeatable: Bool = false
+    ) async throws(RedisError) -> RedisReply {
+        let deadlineNs = self.deadlineNs(timeoutMs, deadlineNs)
+        return try await reply(to: command, deadlineNs, isRepeatable).orThrow()
     }
 
     /// Sends several commands at once and waits for all replies, in order. An error reply stands among them
     /// as a value; what the connection suffers is thrown.
-    package func sendAll(_ commands: [RedisCommand], timeoutMs: Int? = nil) async throws(RedisError)
-        -> [RedisReply]
-    {
-        let deadlineNs = deadlineNs(timeoutMs)
+    package func sendAll(
+        _ commands: [RedisCommand], timeoutMs: Int? = nil, deadlineNs: UInt64 = .max
+    ) async throws(RedisError) -> [RedisReply] {
+        let deadlineNs = self.deadlineNs(timeoutMs, deadlineNs)
         let calls = commands.map { start($0, deadlineNs: deadlineNs) }
         var replies: [RedisReply] = []
         replies.reserveCapacity(calls.count)
-        for call in calls { replies.append(try await call.reply()) }
+        for call in calls { replies.append(try await call.value()) }
         return replies
     }
 
     /// Runs the commands as one transaction (MULTI … EXEC) and returns their replies.
-    package func transaction(_ commands: [RedisCommand], timeoutMs: Int? = nil) async throws(RedisError)
-        -> [RedisReply]
-    {
+    package func transaction(
+        _ commands: [RedisCommand], timeoutMs: Int? = nil, deadlineNs: UInt64 = .max
+    ) async throws(RedisError) -> [RedisReply] {
         let framed = [RedisCommand("MULTI")] + commands + [RedisCommand("EXEC")]
-        let replies = try await sendAll(framed, timeoutMs: timeoutMs)
+        let replies = try await sendAll(framed, timeoutMs: timeoutMs, deadlineNs: deadlineNs)
         // A command that was refused while queueing says why; EXEC only says that it did not run.
         for reply in replies.dropLast() { _ = try reply.orThrow() }
         guard let results = try replies.last?.orThrow().array else { throw .protocol("EXEC gave no array") }
         return results
     }
 
-    /// Runs a script by its digest, or by its source where the server does not know it yet.
+    /// Runs a script by its digest, or by its source where the server does not know it yet: all under one
+    /// deadline. The parameters are those of `send`.
     @discardableResult
     package func eval(
-        _ script: RedisScript, keys: [String], arguments: [any RedisArgument] = [], timeoutMs: Int? = nil
+        _ script: RedisScript, keys: [String], arguments: [any RedisArgument] = [], timeoutMs: Int? = nil,
+        deadlineNs: UInt64 = .max, isRepeatable: Bool = false
     ) async throws(RedisError) -> RedisReply {
-        let deadlineNs = deadlineNs(timeoutMs)
+        let deadlineNs = self.deadlineNs(timeoutMs, deadlineNs)
         func command(_ name: String, _ text: String) -> RedisCommand {
             var command = RedisCommand(name, text, keys.count)
             for key in keys { command.append(key) }
             for argument in arguments { command.append(argument) }
             return command
         }
-        let reply = try await start(command("EVALSHA", script.digest), deadlineNs: deadlineNs).reply()
-        guard case .error("NOSCRIPT", _) = reply else { return try reply.orThrow() }
-        return try await start(command("EVAL", script.source), deadlineNs: deadlineNs).reply().orThrow()
+        let first = try await reply(to: command("EVALSHA", script.digest), deadlineNs, isRepeatable)
+        guard case .error("NOSCRIPT", _) = first else { return try first.orThrow() }
+        return try await reply(to: command("EVAL", script.source), deadlineNs, isRepeatable).orThrow()
     }
 
-    private func deadlineNs(_ timeoutMs: Int?) -> UInt64 {
-        loop.nowNs &+ UInt64(timeoutMs ?? configuration.commandTimeoutMs) * 1_000_000
+    private func reply(
+        to command: RedisCommand, _ deadlineNs: UInt64, _ isRepeatable: Bool
+    ) async throws(RedisError) -> RedisReply {
+        do throws(RedisError) {
+            return try await start(command, deadlineNs: deadlineNs).value()
+        } catch {
+            guard isRepeatable, case .connectionLost = error else { throw error }
+        }
+        return try await start(command, deadlineNs: deadlineNs).value()
+    }
+
+    private func deadlineNs(_ timeoutMs: Int?, _ limitNs: UInt64) -> UInt64 {
+        min(loop.deadlineNs(afterMs: timeoutMs ?? configuration.commandTimeoutMs), limitNs)
     }
 
     private func start(_ command: RedisCommand, deadlineNs: UInt64) -> RedisCall {
         assertInLoop()
         let call = RedisCall(deadlineNs: deadlineNs, loop: loop)
+        guard deadlineNs > loop.nowNs else {
+            call.fail(.timeout(sent: false))
+            return call
+        }
         switch state {
         case .ready(let connection):
             if connection.inFlightCount >= configuration.commandLimit
                 || connection.outboundCount >= configuration.outboundLimitBytes
             {
-                call.finish(.failure(.overloaded))
+                call.fail(.overloaded)
             } else {
                 connection.submit(command, call)
             }
         case .idle, .connecting:
             wait(command, call)
-        case .pausing(let error): call.finish(.failure(error))
-        case .closed: call.finish(.failure(.closed))
+        case .pausing(let error): call.fail(error)
+        case .closed: call.fail(.closed)
         }
         return call
     }
 
     private func wait(_ command: RedisCommand, _ call: RedisCall) {
         guard waiting.count < configuration.commandLimit else {
-            call.finish(.failure(.overloaded))
+            call.fail(.overloaded)
             return
         }
         waiting.append((command, call))
         if waitingTimer == nil { waitingTimer = loop.makeTimer { [weak self] in self?.checkWaiting() } }
-        if waitingTimer?.isArmed != true { waitingTimer?.arm(atNs: call.deadlineNs) }
+        waitingTimer?.arm(noLaterThanNs: call.deadlineNs)
         if case .idle = state { connect() }
     }
 
     private func checkWaiting() {
         for (_, call) in waiting where call.deadlineNs <= loop.nowNs {
-            call.finish(.failure(.timeout(sent: false)))
+            call.fail(.timeout(sent: false))
         }
         waiting.removeAll { $0.call.isFinished }
         if let nextNs = waiting.map(\.call.deadlineNs).min() { waitingTimer?.arm(atNs: nextNs) }
@@ -177,7 +201,7 @@ package final class RedisClient: LoopBound, @unchecked Sendable {
         }
         state = .pausing(error)
         waitingTimer?.cancel()
-        for (_, call) in waiting.removeAll() { call.finish(.failure(error)) }
+        for (_, call) in waiting.removeAll() { call.fail(error) }
         if reconnectTimer == nil { reconnectTimer = loop.makeTimer { [weak self] in self?.connect() } }
         reconnectTimer?.arm(afterNs: backoff.nextNs())
     }
@@ -196,7 +220,7 @@ package final class RedisClient: LoopBound, @unchecked Sendable {
         state = .closed
         reconnectTimer?.invalidate()
         waitingTimer?.invalidate()
-        for (_, call) in waiting.removeAll() { call.finish(.failure(.closed)) }
+        for (_, call) in waiting.removeAll() { call.fail(.closed) }
     }
 
     /// A connection of its own for commands that block, with the same configuration.

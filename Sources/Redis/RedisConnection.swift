@@ -17,7 +17,6 @@ final class RedisConnection: LoopBound, ChannelDelegate, @unchecked Sendable {
     private var reader: RedisReplyReader
     private var calls = Fifo<RedisCall>()
     private var timer: LoopTimer?
-    private var timerNs = UInt64.max
     private var isClosed = false
 
     init(channel: Channel, configuration: RedisConfiguration) {
@@ -38,12 +37,12 @@ final class RedisConnection: LoopBound, ChannelDelegate, @unchecked Sendable {
     /// Sends a command at the end of this wake-up, together with all others of it.
     func submit(_ command: RedisCommand, _ call: RedisCall) {
         guard !isClosed else {
-            call.finish(.failure(.unavailable("the connection has ended")))
+            call.fail(.unavailable("the connection has ended"))
             return
         }
         command.withWireFormat { channel.write($0) }
         calls.append(call)
-        arm(atNs: call.deadlineNs)
+        timer?.arm(noLaterThanNs: call.deadlineNs)
     }
 
     /// Sends a command that gets no reply of its own (subscriber mode).
@@ -59,7 +58,7 @@ final class RedisConnection: LoopBound, ChannelDelegate, @unchecked Sendable {
         timer?.invalidate()
         timer = nil
         channel.close()
-        for call in calls.removeAll() { call.finish(.failure(error)) }
+        for call in calls.removeAll() { call.fail(error) }
     }
 
     private func lose(_ error: RedisError) {
@@ -73,14 +72,7 @@ final class RedisConnection: LoopBound, ChannelDelegate, @unchecked Sendable {
 
     // MARK: Deadlines
 
-    private func arm(atNs deadlineNs: UInt64) {
-        guard deadlineNs < timerNs else { return }
-        timerNs = deadlineNs
-        timer?.arm(atNs: deadlineNs)
-    }
-
     private func checkDeadlines() {
-        timerNs = .max
         var nextNs = UInt64.max
         if let head = calls.first, head.isFinished {
             let deadNs = head.deadlineNs &+ stallGraceNs
@@ -92,13 +84,13 @@ final class RedisConnection: LoopBound, ChannelDelegate, @unchecked Sendable {
         }
         for call in calls where !call.isFinished {
             if call.deadlineNs <= loop.nowNs {
-                call.finish(.failure(.timeout(sent: true)))
+                call.fail(.timeout(sent: true))
                 nextNs = min(nextNs, call.deadlineNs &+ stallGraceNs)
             } else {
                 nextNs = min(nextNs, call.deadlineNs)
             }
         }
-        if nextNs != .max { arm(atNs: nextNs) }
+        if nextNs != .max { timer?.arm(noLaterThanNs: nextNs) }
     }
 
     // MARK: Channel
@@ -117,7 +109,7 @@ final class RedisConnection: LoopBound, ChannelDelegate, @unchecked Sendable {
         if let onPush {
             onPush(reply)
         } else if let call = calls.popFirst() {
-            call.finish(.success(reply))
+            call.succeed(reply)
         } else {
             // Redis says why it hangs up (too many clients, for one) before it does; everything else is out
             // of order.

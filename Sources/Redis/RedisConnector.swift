@@ -11,14 +11,15 @@ final class RedisConnector: LoopBound, @unchecked Sendable {
         self.loop = loop
     }
 
-    /// A connection that has answered a PING. Throws `.unavailable` when there is none by the connect
-    /// deadline.
-    func open() async throws(RedisError) -> RedisConnection {
-        let deadlineNs = loop.nowNs &+ UInt64(configuration.connectTimeoutMs) * 1_000_000
+    /// A connection that has answered a PING. Throws `.unavailable` when there is none within the time for
+    /// connecting, or by `limitNs`.
+    func open(limitNs: UInt64 = .max) async throws(RedisError) -> RedisConnection {
+        let deadlineNs = min(loop.deadlineNs(afterMs: configuration.connectTimeoutMs), limitNs)
+        let timeoutMs = Int((deadlineNs - min(deadlineNs, loop.nowNs)) / 1_000_000)
         let channel: Channel
         do throws(IOError) {
             channel = try await Channel.open(
-                endpoint, tls: try tlsContext(), timeoutMs: configuration.connectTimeoutMs, loop: loop)
+                endpoint, tls: try tlsContext(), timeoutMs: timeoutMs, loop: loop)
         } catch {
             throw .unavailable(error.description)
         }
@@ -31,7 +32,7 @@ final class RedisConnector: LoopBound, @unchecked Sendable {
         for call in calls {
             do throws(RedisError) {
                 // Also refuses a server that still loads its data: it answers PING with an error.
-                if case .error(_, let message) = try await call.reply() { throw .unavailable(message) }
+                if case .error(_, let message) = try await call.value() { throw .unavailable(message) }
             } catch {
                 connection.close(error)
                 if case .unavailable = error { throw error }

@@ -20,21 +20,21 @@ package final class RedisDedicatedConnection: LoopBound, @unchecked Sendable {
 
     /// Sends a command and waits for its reply.
     /// - Parameter blockingMs: how long the command itself may block; its deadline is that much later than
-    ///   usual.
+    ///   usual. Connecting first, when that is needed, does not move it.
     @discardableResult
     package func send(_ command: RedisCommand, blockingMs: Int = 0) async throws(RedisError) -> RedisReply {
         assertInLoop()
         guard !isClosed else { throw .closed }
-        let connection = try await connected()
         let timeoutMs = connector.configuration.commandTimeoutMs + blockingMs
-        let call = RedisCall(deadlineNs: loop.nowNs &+ UInt64(timeoutMs) * 1_000_000, loop: loop)
+        let call = RedisCall(deadlineNs: loop.deadlineNs(afterMs: timeoutMs), loop: loop)
+        let connection = try await connected(byNs: call.deadlineNs)
         connection.submit(command, call)
-        return try await call.reply().orThrow()
+        return try await call.value().orThrow()
     }
 
-    private func connected() async throws(RedisError) -> RedisConnection {
+    private func connected(byNs deadlineNs: UInt64) async throws(RedisError) -> RedisConnection {
         if let connection { return connection }
-        let made = try await connector.open()
+        let made = try await connector.open(limitNs: deadlineNs)
         guard !isClosed else {
             made.close()
             throw .closed

@@ -1,3 +1,5 @@
+import Bytes
+
 /// Where a Redis server is and how to introduce oneself to it.
 ///
 /// - `redis://[[user]:password@]host[:port][/db]`, and `rediss://…` for TLS
@@ -90,22 +92,14 @@ package struct RedisURL: Sendable, Equatable {
     }
 
     private static func decode(_ text: Substring) throws(Invalid) -> String {
-        var bytes: [UInt8] = []
-        var rest = text.utf8[...]
-        while let byte = rest.popFirst() {
-            guard byte == UInt8(ascii: "%") else {
-                bytes.append(byte)
-                continue
-            }
-            guard rest.count >= 2,
-                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
-            else {
-                throw Invalid(description: "the Redis URL has a % without two hexadecimal digits")
-            }
-            bytes.append(value)
-            rest = rest.dropFirst(2)
+        do throws(PercentCodingError) {
+            return try PercentCoding.decode(String(text))
+        } catch {
+            throw Invalid(
+                description: error == .invalidEscape
+                    ? "the Redis URL has a % without two hexadecimal digits"
+                    : "the Redis URL has escapes that are no UTF-8 text")
         }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }
 

@@ -7,6 +7,8 @@ package struct APIConfiguration: ReadableConfiguration {
     package let databaseURL: ServiceURL
     /// DATABASE_CONNECTIONS: of the whole process; every loop has at least one.
     package let databaseConnections: Int
+    /// PG_PREPARED: whether statements are prepared once per connection; not behind a transaction pooler.
+    package let preparesStatements: Bool
     /// MIGRATE.
     package let migrate: MigrationPolicy
     /// SESSION_TTL: how long a session lives after its last use.
@@ -26,6 +28,7 @@ package struct APIConfiguration: ReadableConfiguration {
         databaseConnections = settings.integer(
             "DATABASE_CONNECTIONS", "PostgreSQL connections of this process",
             default: max(4, node.loopCount * 2), in: 1...1000)
+        preparesStatements = settings.preparesStatements()
         migrate = settings.choice(
             "MIGRATE", "bring the schema up to date at the start", default: MigrationPolicy.auto)
         sessionTTLMs = settings.durationMs(

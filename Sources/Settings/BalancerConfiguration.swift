@@ -8,15 +8,6 @@ package struct BalancerConfiguration: ReadableConfiguration {
         package let keyPath: String
     }
 
-    /// A yes or a no.
-    package enum Switch: String, Sendable, CaseIterable { case on, off }
-
-    /// Whether LISTEN speaks TLS.
-    package enum TLSPolicy: String, Sendable, CaseIterable { case on, off }
-
-    /// Whether clients may speak HTTP/2.
-    package enum HTTP2Policy: String, Sendable, CaseIterable { case on, off }
-
     package let node: NodeConfiguration
     /// REDIS_URL: nil when neither registry nor drain handshake is wanted.
     package let redisURL: ServiceURL?
@@ -84,15 +75,14 @@ package struct BalancerConfiguration: ReadableConfiguration {
     package let upstreamIdleTimeoutMs: Int
 
     package init(from settings: inout SettingsReader) {
-        let tlsPolicy = settings.choice("TLS", "off: LISTEN speaks plain HTTP", default: TLSPolicy.on)
+        let speaksTLS = settings.boolean("TLS", "off: LISTEN speaks plain HTTP", default: true)
         node = NodeConfiguration(
             from: &settings, mode: "balancer",
-            listen: .tcp(host: "0.0.0.0", port: tlsPolicy == .on ? 8443 : 8080),
+            listen: .tcp(host: "0.0.0.0", port: speaksTLS ? 8443 : 8080),
             adminListen: .tcp(host: "127.0.0.1", port: 9000))
         redisURL = settings.redisURL(required: false)
-        tls = BalancerConfiguration.tlsFiles(&settings, tlsPolicy)
-        http2 =
-            settings.choice("HTTP2", "off: clients speak HTTP/1.1 only", default: HTTP2Policy.on) == .on
+        tls = BalancerConfiguration.tlsFiles(&settings, speaksTLS)
+        http2 = settings.boolean("HTTP2", "off: clients speak HTTP/1.1 only", default: true)
         listenHTTP = settings.optionalAddress("LISTEN_HTTP", "a second address, which redirects to https")
         redirectPort = settings.integer(
             "REDIRECT_PORT", "the port that LISTEN_HTTP redirects to", default: node.listen.port ?? 443,
@@ -119,10 +109,8 @@ package struct BalancerConfiguration: ReadableConfiguration {
             accepted: "a path, or off", show: { $0.isEmpty ? "off" : $0 }, parse: AdminSocket.parse)
         adminSocket = socket.isEmpty ? nil : socket
         needsAdminSocket = settings.isSet("ADMIN_SOCKET")
-        allowsGroupOverride =
-            settings.choice(
-                "GROUP_OVERRIDE", "X-Trivet-Group names the group that a request goes to", default: Switch.off
-            ) == .on
+        allowsGroupOverride = settings.boolean(
+            "GROUP_OVERRIDE", "X-Trivet-Group names the group that a request goes to", default: false)
         slowStartMs = settings.durationMs(
             "SLOW_START", "how long the weight of an upstream that joined or came back grows", default: 0,
             in: 0...3_600_000)
@@ -151,7 +139,8 @@ package struct BalancerConfiguration: ReadableConfiguration {
             "HEALTH_INTERVAL", "how often upstreams are asked; up to a tenth is added at random",
             default: 2000, in: 50...3_600_000)
         healthTimeoutMs = settings.durationMs(
-            "HEALTH_TIMEOUT", "how long an answer may take", default: min(healthIntervalMs, 2_000),
+            // A node of ours takes half a second to say that a store does not answer.
+            "HEALTH_TIMEOUT", "how long an answer may take", default: min(max(healthIntervalMs, 1_000), 2_000),
             in: 10...600_000)
         healthRise = settings.integer(
             "HEALTH_RISE", "good answers in a row after which an upstream is healthy", default: 1,
@@ -213,10 +202,10 @@ package struct BalancerConfiguration: ReadableConfiguration {
         }
     }
 
-    private static func tlsFiles(_ settings: inout SettingsReader, _ policy: TLSPolicy) -> TLSFiles? {
+    private static func tlsFiles(_ settings: inout SettingsReader, _ speaksTLS: Bool) -> TLSFiles? {
         let certificate = settings.filePath("TLS_CERTIFICATE", "the certificate chain (PEM)")
         let key = settings.filePath("TLS_KEY", "its private key (PEM)")
-        guard policy == .on else { return nil }
+        guard speaksTLS else { return nil }
         if certificate == nil && !settings.isSet("TLS_CERTIFICATE") {
             settings.refuse(
                 "TLS_CERTIFICATE", "is not set; expected the path of a certificate chain (PEM), or TLS=off")

@@ -100,6 +100,12 @@ extension SettingsReader {
             "Redis: sessions, jobs, the node registry")
     }
 
+    mutating func preparesStatements() -> Bool {
+        boolean(
+            "PG_PREPARED", "prepare statements once per connection; off behind a transaction pooler",
+            default: true)
+    }
+
     mutating func databaseURL() -> ServiceURL? {
         serviceURL(
             "DATABASE_URL", passwordName: "DATABASE_PASSWORD", schemes: ["postgres", "postgresql"],

@@ -211,6 +211,14 @@ package enum MigrationPolicy: String, Sendable, CaseIterable {
 }
 
 enum ValueParsing {
+    static func boolean(_ text: String) -> Bool? {
+        switch text.lowercased() {
+        case "on", "true", "yes", "1": true
+        case "off", "false", "no", "0": false
+        default: nil
+        }
+    }
+
     /// Milliseconds of `500ms`, `30s`, `5m`, `12h`, `14d` or a bare number of seconds; fractions are allowed.
     static func durationMs(_ text: String) -> Int? {
         let units: [(String, Double)] = [

@@ -7,6 +7,8 @@ package struct WorkerConfiguration: ReadableConfiguration {
     package let databaseURL: ServiceURL
     /// DATABASE_CONNECTIONS: of the whole process; every loop has at least one.
     package let databaseConnections: Int
+    /// PG_PREPARED: whether statements are prepared once per connection; not behind a transaction pooler.
+    package let preparesStatements: Bool
     /// WORKER_CONCURRENCY: jobs that run at the same time in this process.
     package let concurrency: Int
     /// WEBHOOK_ALLOW_PRIVATE: whether the task `webhook` may send to addresses that are not on the open Internet.
@@ -23,11 +25,8 @@ package struct WorkerConfiguration: ReadableConfiguration {
         concurrency = settings.integer(
             "WORKER_CONCURRENCY", "jobs that run at the same time in this process", default: 16,
             in: 1...10_000)
-        webhookAllowsPrivate =
-            settings.choice(
-                "WEBHOOK_ALLOW_PRIVATE", "let webhooks reach private and loopback addresses",
-                default: Choice.false) == .true
+        preparesStatements = settings.preparesStatements()
+        webhookAllowsPrivate = settings.boolean(
+            "WEBHOOK_ALLOW_PRIVATE", "let webhooks reach private and loopback addresses", default: false)
     }
-
-    private enum Choice: String, CaseIterable { case `true`, `false` }
 }

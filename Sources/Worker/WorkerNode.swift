@@ -107,6 +107,7 @@ package final class WorkerNode: ServingNode, @unchecked Sendable {
             connection: try PostgresConnectionInfo(parsing: configuration.databaseURL.url.secret))
         postgres.poolSize = max(1, configuration.databaseConnections / group.loops.count)
         postgres.queryTimeoutMs = 15_000
+        postgres.preparesStatements = configuration.preparesStatements
         postgres.applicationName = "trivet \(configuration.node.nodeID)"
         var http = HTTPClientConfiguration()
         if !configuration.webhookAllowsPrivate { http.permitsAddress = { AddressPolicy.isPublic($0) } }

@@ -53,9 +53,12 @@ enum Modes {
     }
 
     /// Brings the database's schema up to date and says what it did, one line per migration.
-    static func migrate(databaseURL: ServiceURL, say: @escaping @Sendable (String) -> Void) throws -> Int32 {
+    static func migrate(
+        _ configuration: MigrateConfiguration, say: @escaping @Sendable (String) -> Void
+    ) throws -> Int32 {
         do {
-            let applied = try SchemaUpdate.run(databaseURL: databaseURL)
+            let applied = try SchemaUpdate.run(
+                databaseURL: configuration.databaseURL, preparesStatements: configuration.preparesStatements)
             for migration in applied { say("applied \(migration)") }
             if applied.isEmpty { say("the schema is up to date") }
             return 0

@@ -113,6 +113,45 @@ struct HealthTests {
         }
     }
 
+    @Test("Redis and PostgreSQL that hang one after the other cost a request one deadline together")
+    func bothHang() async throws {
+        let fixture = try APIFixture(ownPostgres: true)
+        try await fixture.run { nodes in
+            let user = try nodes[0].signedUp("ann")
+            fixture.redis.freeze()
+            fixture.postgres.freeze()
+            defer { fixture.postgres.thaw() }
+            let startNs = TestSupport.monotonicNs()
+            // The session is read when Redis goes on, just before its own deadline; then PostgreSQL is asked.
+            async let thawed: Void = onThread {
+                blockThread(ms: 700)
+                fixture.redis.thaw()
+            }
+            let answer = try await onThread { try user.send("GET", "/v1/me") }
+            let seconds = Double(TestSupport.monotonicNs() - startNs) / 1e9
+            try await thawed
+            #expect(answer.status == 503 && answer.code == "postgres_unavailable")
+            #expect(seconds > 2.5 && seconds < 3.6)
+        }
+    }
+
+    @Test("a client that takes its time to send a body does not use up the time of the stores")
+    func slowBody() async throws {
+        try await APIFixture().run { nodes in
+            let user = try nodes[0].signedUp("ann")
+            let peer = try Peer(port: nodes[0].port)
+            let head = "POST /v1/collections/slow/records HTTP/1.1\r\nHost: node\r\nContent-Length: 2\r\n"
+            try peer.send(head + "Authorization: Bearer \(user.token ?? "")\r\n\r\n{")
+            try await Task.sleep(nanoseconds: 3_300_000_000)
+            try peer.send("}")
+            var answer = ""
+            while !answer.contains("\r\n\r\n") {
+                answer += String(decoding: try peer.receiveSome(), as: UTF8.self)
+            }
+            #expect(answer.hasPrefix("HTTP/1.1 201 "))
+        }
+    }
+
     @Test("a node that stops finishes what it has begun and leaves the registry")
     func stop() async throws {
         let fixture = try APIFixture()

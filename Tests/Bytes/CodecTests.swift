@@ -22,6 +22,29 @@ struct CodecTests {
         for text in ["Zg==", "Zh", "Z", "+/8", "Zm9v\n"] { #expect(Base64URL.decode(text) == nil, "\(text)") }
     }
 
+    @Test("percent escapes are decoded strictly")
+    func percent() throws {
+        #expect(try PercentCoding.decode("a%20b%C3%A9+c") == "a bé+c")
+        #expect(try PercentCoding.decode("a+b", plusIsSpace: true) == "a b")
+        for text in ["%", "%2", "%zz", "a%2", "%%20"] {
+            #expect(throws: PercentCodingError.invalidEscape) { try PercentCoding.decode(text) }
+        }
+        for text in ["%00", "%FF", "%C3", "%C0%AF"] {
+            #expect(throws: PercentCodingError.invalidText) { try PercentCoding.decode(text) }
+        }
+    }
+
+    @Test("everything but unreserved characters is escaped, slashes of a path on request")
+    func percentEncoding() throws {
+        #expect(PercentCoding.encode("a b/é~") == "a%20b%2F%C3%A9~")
+        #expect(PercentCoding.encode("/run/a b/%", keepsSlashes: true) == "/run/a%20b/%25")
+        let all = String(decoding: (1...127).map { UInt8($0) }, as: UTF8.self)
+        #expect(try PercentCoding.decode(PercentCoding.encode(all)) == all)
+        let kept = PercentCoding.encode(all).split(separator: "%").map { $0.dropFirst(2) }.joined()
+        #expect(
+            kept == "-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~")
+    }
+
     @Test("constant-time comparison compares")
     func constantTime() {
         #expect(isEqualInConstantTime([1, 2], [1, 2]) && !isEqualInConstantTime([1, 2], [1, 3]))

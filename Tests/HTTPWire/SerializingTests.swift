@@ -69,19 +69,6 @@ struct SerializingTests {
 }
 
 struct DecodingTests {
-    @Test("percent escapes are decoded strictly")
-    func percent() throws {
-        #expect(try PercentCoding.decode("a%20b%C3%A9+c") == "a bé+c")
-        #expect(try PercentCoding.decode("a+b", plusIsSpace: true) == "a b")
-        for text in ["%", "%2", "%zz", "a%2", "%%20"] {
-            #expect(throws: PercentCodingError.invalidEscape) { try PercentCoding.decode(text) }
-        }
-        for text in ["%00", "%FF", "%C3", "%C0%AF"] {
-            #expect(throws: PercentCodingError.invalidText) { try PercentCoding.decode(text) }
-        }
-        #expect(PercentCoding.encode("a b/é~") == "a%20b%2F%C3%A9~")
-    }
-
     @Test("queries are split, decoded and bounded")
     func query() throws {
         func items(_ text: String) throws -> [String] {

@@ -146,6 +146,41 @@ struct PostgresPoolTests {
         }
     }
 
+    @Test("one deadline holds for a read and its repetition")
+    func oneDeadline() async throws {
+        let postgres = try TestPostgres()
+        try await PostgresFixture(postgres.url()).run { pool async throws in
+            try await pool.query(selectOne)
+            let slowRead = Statement("slow_read", readOnly: true, "SELECT pg_sleep(30)::text AS slept")
+            // The first attempt ends after 0.8 s; the second one meets a server that accepts and says nothing.
+            pool.loop.makeTimer {
+                try? postgres.stop()
+                try? postgres.startSilent()
+            }.arm(afterNs: 800_000_000)
+            let (error, seconds) = try await failure {
+                try await pool.query(slowRead, timeoutMs: 1000)
+            }
+            #expect(error.isOutage && error.kind != .connectionLost, "\(error)")
+            #expect(seconds >= 0.99 && seconds < 1.6)
+        }
+    }
+
+    @Test("a query whose time is over is not sent")
+    func noTimeLeft() async throws {
+        let postgres = try TestPostgres.shared()
+        try await PostgresFixture(postgres.unixURL()).run { pool async throws in
+            try await pool.query(selectOne)
+            let (error, seconds) = try await failure {
+                try await pool.query(sleep, [30.0], deadlineNs: pool.loop.nowNs)
+            }
+            #expect(error.kind == .timeout && error.isRetrySafe && seconds < 5)
+            let (lease, _) = try await failure {
+                _ = try await pool.transaction(deadlineNs: pool.loop.nowNs) { try await $0.query(selectOne) }
+            }
+            #expect(lease.isOutage && lease.isRetrySafe)
+        }
+    }
+
     @Test("while the server is away calls fail quickly with .unavailable; it is used again when it is back")
     func restart() async throws {
         let postgres = try TestPostgres()

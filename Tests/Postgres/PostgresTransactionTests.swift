@@ -111,6 +111,53 @@ struct PostgresTransactionTests {
         }
     }
 
+    @Test("all of a transaction has one deadline: the wait for a connection, each statement, the end")
+    func oneDeadline() async throws {
+        let change = { @Sendable (configuration: inout PostgresConfiguration) in
+            configuration.poolSize = 1
+            configuration.queryTimeoutMs = 1500
+        }
+        try await withItems(change) { pool, _, _ async throws in
+            try await pool.query(selectOne)
+            // Keeps the only connection for half a second.
+            let other = pool.loop.spawn { _ = try? await pool.query(sleep, [0.5]) }
+            let (error, seconds) = try await failure {
+                try await pool.transaction { transaction in
+                    for number in 1...4 {
+                        try await transaction.query(addItem, [.int(number)])
+                        try await transaction.query(sleep, [0.5])
+                    }
+                }
+            }
+            await other.value
+            #expect(error.kind == .timeout && error.isRetrySafe)
+            #expect(seconds >= 1.49 && seconds < 2.4)
+            try await eventually("nothing of it stays") {
+                try await pool.int(countItems, column: "count") == 0
+            }
+        }
+    }
+
+    @Test("who has a server that no longer answers to roll back does not wait for that beyond the deadline")
+    func frozenRollback() async throws {
+        let postgres = try TestPostgres()
+        try await PostgresFixture(postgres.url()) { $0.cancelGraceMs = 3000 }.run { pool async throws in
+            try await pool.query(selectOne)
+            let (error, seconds) = try await failure {
+                try await pool.transaction(timeoutMs: 500) { transaction in
+                    try await transaction.query(selectOne)
+                    postgres.freeze()
+                    try await transaction.query(selectOne)
+                }
+            }
+            postgres.thaw()
+            #expect(error.kind == .timeout && seconds < 2)
+            try await eventually("the pool works again") {
+                try await pool.int(echo, [1], column: "value") == 1
+            }
+        }
+    }
+
     @Test("when its connection dies, nothing of it stays and the error is safe to retry")
     func connectionLost() async throws {
         try await withItems { pool, postgres, database async throws in

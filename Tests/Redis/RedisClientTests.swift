@@ -165,6 +165,75 @@ struct RedisClientTests {
         }
     }
 
+    @Test("what may be repeated is sent once more when its connection breaks, and only that")
+    func repeatable() async throws {
+        let redis = try TestRedis()
+        try await RedisFixture(redis.url).run { client async throws in
+            for isRepeatable in [true, false] {
+                let id = try await client.send("CLIENT", "ID").int ?? 0
+                client.loop.spawn {
+                    try? await eventually("it waits") {
+                        try redis.cli("INFO", "clients").contains("blocked_clients:1")
+                    }
+                    _ = try? redis.cli("CLIENT", "KILL", "ID", "\(id)")
+                    _ = try? redis.cli("RPUSH", "list", "a")
+                }
+                let pop = RedisCommand("BLPOP", "list", 10)
+                if isRepeatable {
+                    #expect(try await client.send(pop, isRepeatable: true).strings == ["list", "a"])
+                } else {
+                    let (error, _) = try await failure { try await client.send(pop) }
+                    guard case .connectionLost = error else { throw error }
+                }
+            }
+        }
+    }
+
+    @Test("one deadline holds for a command and its repetition")
+    func oneDeadline() async throws {
+        let redis = try TestRedis()
+        try await RedisFixture(redis.url).run { client async throws in
+            try await client.send("PING")
+            redis.freeze()
+            // The first attempt ends after 0.8 s; the second one meets a server that accepts and says nothing.
+            client.loop.makeTimer {
+                try? redis.stop()
+                try? redis.startSilent()
+            }.arm(afterNs: 800_000_000)
+            let (error, seconds) = try await failure {
+                try await client.send(RedisCommand("GET", "a"), timeoutMs: 1000, isRepeatable: true)
+            }
+            #expect(error == .timeout(sent: false))
+            #expect(seconds >= 0.99 && seconds < 1.6)
+        }
+    }
+
+    @Test("the deadline of a command on a connection of its own holds for connecting, too")
+    func dedicatedDeadline() async throws {
+        let redis = try TestRedis()
+        try await RedisFixture(redis.url) { $0.commandTimeoutMs = 300 }.run { client async throws in
+            redis.freeze()
+            defer { redis.thaw() }
+            let (error, seconds) = try await failure {
+                try await client.makeDedicated().send(RedisCommand("PING"))
+            }
+            #expect(error.isOutage && seconds < 3)
+        }
+    }
+
+    @Test("a call whose time is over is not sent")
+    func noTimeLeft() async throws {
+        let redis = try TestRedis()
+        try await RedisFixture(redis.url).run { client async throws in
+            try await client.send("PING")
+            let (error, _) = try await failure {
+                try await client.send(RedisCommand("INCR", "a"), deadlineNs: client.loop.nowNs)
+            }
+            #expect(error == .timeout(sent: false) && error.isRetrySafe)
+            #expect(try await client.send("GET", "a") == .null)
+        }
+    }
+
     @Test("a host that does not exist fails within the deadline")
     func unknownHost() async throws {
         try await RedisFixture("redis://no-such-host.invalid") { $0.commandTimeoutMs = 1000 }.run {

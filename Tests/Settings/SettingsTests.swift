@@ -220,7 +220,7 @@ struct SettingsTests {
             ("PANIC_THRESHOLD", "101"), ("HEALTH_STATUS", "2x"), ("HEALTH_STATUS", "299-200"),
             ("HEALTH_STATUS", "20"),
             ("HEALTH_RISE", "0"), ("UPSTREAMS", "a:1 group=b c"), ("UPSTREAMS", "a:1 group="),
-            ("ADMIN_SOCKET", "here"), ("GROUP_OVERRIDE", "yes"), ("HEALTH_FALL", "0"),
+            ("ADMIN_SOCKET", "here"), ("GROUP_OVERRIDE", "perhaps"), ("HEALTH_FALL", "0"),
             ("HEALTH_TIMEOUT", "0"), ("MAX_EJECTION_TIME", "0"),
             ("MAX_EJECTION_PERCENT", "0"), ("DISCOVERY", "magic"), ("DISCOVERY", "dns:x"),
             ("DISCOVERY", "dns:x:0"),

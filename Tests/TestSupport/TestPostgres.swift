@@ -13,6 +13,7 @@ package final class TestPostgres: Sendable {
     package let port: Int
     private let directory: TestDirectory
     private let process = Guarded<TestProcess?>(nil)
+    private let silent = Guarded<SilentListener?>(nil)
     private let databaseCount = Guarded(0)
 
     /// Makes the cluster, starts it and waits until it answers.
@@ -104,6 +105,12 @@ package final class TestPostgres: Sendable {
             for word in children.split(separator: " ") { if let pid = pid_t(word) { kill(pid, signal) } }
             if signal != SIGSTOP { process.kill(signal) }
         }
+    }
+
+    /// Takes the place of the stopped server with one that accepts connections and says nothing, for ever.
+    package func startSilent() throws {
+        let listener = try SilentListener(port: port)
+        silent.withLock { $0 = listener }
     }
 
     /// Runs SQL with psql, unaligned and without headers, and returns what it printed, without the last line

@@ -30,6 +30,7 @@ package final class TestRedis: Sendable {
     private let options: Options
     private let directory: TestDirectory
     private let process = Guarded<TestProcess?>(nil)
+    private let silent = Guarded<SilentListener?>(nil)
 
     /// Starts the server and waits until it answers.
     package init(_ options: Options = Options()) throws {
@@ -92,6 +93,12 @@ package final class TestRedis: Sendable {
     /// Stops its clock (SIGSTOP): connections stay open, nothing is answered.
     package func freeze() { process.withLock { $0?.kill(SIGSTOP) } }
     package func thaw() { process.withLock { $0?.kill(SIGCONT) } }
+
+    /// Takes the place of the stopped server with one that accepts connections and says nothing, for ever.
+    package func startSilent() throws {
+        let listener = try SilentListener(port: port)
+        silent.withLock { $0 = listener }
+    }
 
     /// Runs a command with redis-cli and returns what it printed, without the last line feed.
     @discardableResult

@@ -3,6 +3,8 @@ import Postgres
 /// Accounts in PostgreSQL.
 struct AccountStore: Sendable {
     let pool: PostgresPool
+    /// By which every call ends, however many queries it takes.
+    var deadlineNs = UInt64.max
 
     /// What became of an account that was to be made.
     enum Creation: Sendable {
@@ -54,12 +56,12 @@ struct AccountStore: Sendable {
         let values: [PostgresValue] = [.text(id), .text(email.text), .text(passwordHash)]
         do throws(PostgresError) {
             guard let idempotency else {
-                return .created(try Self.account(try await pool.query(Self.insert, values)[0]))
+                return .created(try Self.account(try await query(Self.insert, values)[0]))
             }
-            let rows = try await pool.query(
+            let rows = try await query(
                 Self.insertOnce, values + [.bytes(idempotency.keyHash), .bytes(idempotency.fingerprint)])
             if let row = rows.first { return .created(try Self.account(row)) }
-            let earlier = try await pool.query(Self.repeated, [.bytes(idempotency.keyHash)])
+            let earlier = try await query(Self.repeated, [.bytes(idempotency.keyHash)])
             guard let row = earlier.first else { return .emailTaken }
             return .repeated(
                 try Self.account(row), passwordHash: try row.get("password_hash"),
@@ -72,18 +74,24 @@ struct AccountStore: Sendable {
 
     /// The account with its password's encoded hash.
     func find(email: Email) async throws(PostgresError) -> (account: Account, passwordHash: String)? {
-        guard let row = try await pool.query(Self.byEmail, [.text(email.text)]).first else { return nil }
+        guard let row = try await query(Self.byEmail, [.text(email.text)]).first else { return nil }
         return (try Self.account(row), try row.get("password_hash"))
     }
 
     func find(id: String) async throws(PostgresError) -> Account? {
-        guard let row = try await pool.query(Self.byID, [.text(id)]).first else { return nil }
+        guard let row = try await query(Self.byID, [.text(id)]).first else { return nil }
         return try Self.account(row)
     }
 
     /// Replaces the hash of a password, unless it has changed meanwhile.
     func replaceHash(id: String, old: String, new: String) async throws(PostgresError) {
-        try await pool.query(Self.rehash, [.text(id), .text(new), .text(old)])
+        _ = try await query(Self.rehash, [.text(id), .text(new), .text(old)])
+    }
+
+    private func query(
+        _ statement: Statement, _ parameters: [PostgresValue]
+    ) async throws(PostgresError) -> PostgresRows {
+        try await pool.query(statement, parameters, deadlineNs: deadlineNs)
     }
 
     private static func account(_ row: PostgresRow) throws(PostgresError) -> Account {

@@ -3,6 +3,8 @@ import Postgres
 /// Files in PostgreSQL, as clients fetch them. Jobs write them.
 struct FileStore: Sendable {
     let pool: PostgresPool
+    /// By which every call ends, however many queries it takes.
+    var deadlineNs = UInt64.max
 
     struct File: Sendable {
         let id: String
@@ -24,7 +26,7 @@ struct FileStore: Sendable {
 
     /// A file that is complete and may be seen by `account`.
     func find(id: String, account: String, seesAll: Bool) async throws(PostgresError) -> File? {
-        let rows = try await pool.query(Self.byID, [.text(id), .text(account), .bool(seesAll)])
+        let rows = try await query(Self.byID, [.text(id), .text(account), .bool(seesAll)])
         guard let row = rows.first else { return nil }
         return File(
             id: try row.get("id"), name: try row.get("name"), contentType: try row.get("content_type"),
@@ -33,7 +35,13 @@ struct FileStore: Sendable {
 
     /// The chunk of that number, from 0; nil behind the last one.
     func chunk(of id: String, number: Int) async throws(PostgresError) -> [UInt8]? {
-        let rows = try await pool.query(Self.chunk, [.text(id), .int(number)])
+        let rows = try await query(Self.chunk, [.text(id), .int(number)])
         return try rows.first.map { row throws(PostgresError) in try row.get("bytes") }
+    }
+
+    private func query(
+        _ statement: Statement, _ parameters: [PostgresValue]
+    ) async throws(PostgresError) -> PostgresRows {
+        try await pool.query(statement, parameters, deadlineNs: deadlineNs)
     }
 }

@@ -16,7 +16,7 @@ struct JSONBody {
                 throw HTTPError(.unsupportedMediaType, "The body must be application/json.")
             }
         }
-        let bytes = try await request.body.collect()
+        let bytes = try await request.outsideDeadline { try await request.body.collect() }
         return JSONBody(value: try JSONParser.parse(bytes), bytes: bytes)
     }
 

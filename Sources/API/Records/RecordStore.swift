@@ -3,6 +3,8 @@ import Postgres
 /// Records in PostgreSQL.
 struct RecordStore: Sendable {
     let pool: PostgresPool
+    /// By which every call ends, however many queries it takes.
+    var deadlineNs = UInt64.max
 
     /// What became of a record that was to be made.
     enum Creation: Sendable {
@@ -83,12 +85,12 @@ struct RecordStore: Sendable {
     ) async throws(PostgresError) -> Creation {
         let values: [PostgresValue] = [.text(id), .text(scope.collection), .text(scope.account), .json(data)]
         guard let idempotency else {
-            return .created(try Self.record(try await pool.query(Self.insert, values)[0]))
+            return .created(try Self.record(try await query(Self.insert, values)[0]))
         }
-        let rows = try await pool.query(
+        let rows = try await query(
             Self.insertOnce, values + [.bytes(idempotency.keyHash), .bytes(idempotency.fingerprint)])
         if let row = rows.first { return .created(try Self.record(row)) }
-        let earlier = try await pool.query(
+        let earlier = try await query(
             Self.repeated, [.text(scope.account), .bytes(idempotency.keyHash), .text(scope.collection)])
         guard let row = earlier.first else { return .conflict }
         let fingerprint: [UInt8] = try row.get("fingerprint")
@@ -96,7 +98,7 @@ struct RecordStore: Sendable {
     }
 
     func find(id: String, scope: RecordScope) async throws(PostgresError) -> Record? {
-        let rows = try await pool.query(Self.byID, Self.place(id, scope))
+        let rows = try await query(Self.byID, Self.place(id, scope))
         return try rows.first.map { row throws(PostgresError) in try Self.record(row) }
     }
 
@@ -104,8 +106,8 @@ struct RecordStore: Sendable {
     func list(scope: RecordScope, after: String, limit: Int) async throws(PostgresError) -> [Record] {
         let rows =
             scope.seesAll
-            ? try await pool.query(Self.listAll, [.text(scope.collection), .text(after), .int(limit)])
-            : try await pool.query(
+            ? try await query(Self.listAll, [.text(scope.collection), .text(after), .int(limit)])
+            : try await query(
                 Self.listOwn, [.text(scope.account), .text(scope.collection), .text(after), .int(limit)])
         return try rows.map { row throws(PostgresError) in try Self.record(row) }
     }
@@ -115,7 +117,7 @@ struct RecordStore: Sendable {
     func replace(
         id: String, scope: RecordScope, data: String, versions: [Int]?
     ) async throws(PostgresError) -> Change {
-        let rows = try await pool.query(
+        let rows = try await query(
             Self.update, Self.place(id, scope) + [.json(data), Self.array(versions)])
         return try await outcome(rows, id: id, scope: scope, versions: versions)
     }
@@ -123,7 +125,7 @@ struct RecordStore: Sendable {
     /// Deletes a record.
     /// - Parameter versions: the versions of which it must have one, nil for any.
     func delete(id: String, scope: RecordScope, versions: [Int]?) async throws(PostgresError) -> Change {
-        let rows = try await pool.query(Self.remove, Self.place(id, scope) + [Self.array(versions)])
+        let rows = try await query(Self.remove, Self.place(id, scope) + [Self.array(versions)])
         return try await outcome(rows, id: id, scope: scope, versions: versions)
     }
 
@@ -133,6 +135,12 @@ struct RecordStore: Sendable {
         if let row = rows.first { return .done(try Self.record(row)) }
         guard versions != nil, try await find(id: id, scope: scope) != nil else { return .missing }
         return .versionMismatch
+    }
+
+    private func query(
+        _ statement: Statement, _ parameters: [PostgresValue]
+    ) async throws(PostgresError) -> PostgresRows {
+        try await pool.query(statement, parameters, deadlineNs: deadlineNs)
     }
 
     private static func array(_ numbers: [Int]?) -> PostgresValue {

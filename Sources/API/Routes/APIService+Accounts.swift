@@ -8,8 +8,8 @@ extension APIService {
         routes.post("/v1/accounts") { [self] request in try await createAccount(request) }
         routes.get(
             "/v1/me",
-            authenticated { _, context, caller in
-                guard let account = try await context.accounts.find(id: caller.accountID) else {
+            authenticated { _, stores, caller in
+                guard let account = try await stores.accounts.find(id: caller.accountID) else {
                     throw Answers.unauthenticated("The account is gone.")
                 }
                 return .json { json in account.write(to: &json) }
@@ -22,18 +22,20 @@ extension APIService {
         let (email, password) = Credentials.read(&reader, isNew: true)
         try reader.finish()
         guard let email else { throw InvalidMembers("/email", Email.rule) }
-        let context = context(of: request)
+        let stores = stores(for: request)
         // The password is left out: a fast digest of it would help whoever reads the table.
         let idempotency = try request.idempotencyKey(for: Array(email.text.utf8))
-        let hash = try await hasher.hash(password)
-        let creation = try await context.accounts.create(
+        let hash = try await request.outsideDeadline { try await hasher.hash(password) }
+        let creation = try await stores.accounts.create(
             id: NewID.make(), email: email, passwordHash: hash, idempotency: idempotency)
         switch creation {
         case .created(let account):
             return answer(account)
         case .repeated(let account, let passwordHash, let fingerprint):
             guard fingerprint == idempotency?.fingerprint,
-                try await hasher.verify(password, against: passwordHash)
+                try await request.outsideDeadline({
+                    try await hasher.verify(password, against: passwordHash)
+                })
             else { throw Answers.idempotencyConflict }
             return answer(account)
         case .emailTaken:

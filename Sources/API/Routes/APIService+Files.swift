@@ -6,12 +6,12 @@ extension APIService {
     func addFileRoutes(_ routes: inout RouterBuilder) {
         routes.get(
             "/v1/files/:id",
-            authenticated { request, context, caller in
+            authenticated { request, stores, caller in
                 let id = try request.identifier("id")
-                let file = try await context.files.find(
+                let file = try await stores.files.find(
                     id: id, account: caller.accountID, seesAll: caller.isAdmin)
                 guard let file else { throw Answers.notFound }
-                let files = context.files
+                let files = stores.streamedFiles
                 var response = Response.stream(
                     contentType: Self.contentType(file.contentType), length: file.byteCount
                 ) { writer in

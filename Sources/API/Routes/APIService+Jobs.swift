@@ -7,20 +7,20 @@ extension APIService {
     func addJobRoutes(_ routes: inout RouterBuilder) {
         routes.post(
             "/v1/jobs",
-            authenticated { request, context, caller in
-                try await Self.enqueue(request, context, caller)
+            authenticated { request, stores, caller in
+                try await Self.enqueue(request, stores, caller)
             })
         routes.get(
             "/v1/jobs/:id",
-            authenticated { request, context, caller in
-                let job = try await context.jobs.job(id: try request.identifier("id"))
+            authenticated { request, stores, caller in
+                let job = try await stores.jobs.job(id: try request.identifier("id"))
                 guard let job, job.owner == caller.accountID || caller.isAdmin else { throw Answers.notFound }
                 return .json { json in job.write(to: &json) }
             })
     }
 
     /// `{task, payload?, max_attempts?, delay_ms?, timeout_ms?}` → 202 with the job and where to ask for it.
-    private static func enqueue(_ request: Request, _ context: LoopContext, _ caller: Caller) async throws
+    private static func enqueue(_ request: Request, _ stores: RequestStores, _ caller: Caller) async throws
         -> Response
     {
         let body = try await JSONBody.read(request)
@@ -45,18 +45,18 @@ extension APIService {
                 key: caller.accountID + ":" + Hex.encode(key.keyHash),
                 fingerprint: Hex.encode(key.fingerprint))
         }
-        return try await answer(try await context.jobs.enqueue(new), new, context)
+        return try await answer(try await stores.jobs.enqueue(new), new, stores)
     }
 
     private static func answer(
-        _ outcome: EnqueueOutcome, _ new: NewJob, _ context: LoopContext
+        _ outcome: EnqueueOutcome, _ new: NewJob, _ stores: RequestStores
     ) async throws -> Response {
         let job: Job
         switch outcome {
         case .created(_, let createdAtMs):
             job = Job(queued: new, createdAtMs: createdAtMs)
         case .existing(let id):
-            guard let known = try await context.jobs.job(id: id) else { throw Answers.notFound }
+            guard let known = try await stores.jobs.job(id: id) else { throw Answers.notFound }
             job = known
         case .conflict:
             throw Answers.idempotencyConflict

@@ -12,19 +12,19 @@ extension APIService {
         let one = "/v1/collections/:collection/records/:id"
         routes.post(
             list,
-            authenticated { request, context, caller in
-                try await Self.createRecord(request, context, caller)
+            authenticated { request, stores, caller in
+                try await Self.createRecord(request, stores, caller)
             })
         routes.get(
             list,
-            authenticated { request, context, caller in
-                try await Self.listRecords(request, context, caller)
+            authenticated { request, stores, caller in
+                try await Self.listRecords(request, stores, caller)
             })
         routes.get(
             one,
-            authenticated { request, context, caller in
+            authenticated { request, stores, caller in
                 let scope = try Self.scope(request, caller)
-                guard let record = try await context.records.find(id: request.identifier("id"), scope: scope)
+                guard let record = try await stores.records.find(id: request.identifier("id"), scope: scope)
                 else {
                     throw Answers.notFound
                 }
@@ -39,19 +39,19 @@ extension APIService {
             })
         routes.put(
             one,
-            authenticated { request, context, caller in
+            authenticated { request, stores, caller in
                 let scope = try Self.scope(request, caller)
                 let id = try request.identifier("id")
                 let body = try await Self.readData(request)
-                let change = try await context.records.replace(
+                let change = try await stores.records.replace(
                     id: id, scope: scope, data: body.text, versions: try Self.wantedVersions(request))
                 return try Self.answer(try Self.record(of: change))
             })
         routes.delete(
             one,
-            authenticated { request, context, caller in
+            authenticated { request, stores, caller in
                 let scope = try Self.scope(request, caller)
-                let change = try await context.records.delete(
+                let change = try await stores.records.delete(
                     id: try request.identifier("id"), scope: scope, versions: try Self.wantedVersions(request)
                 )
                 _ = try Self.record(of: change)
@@ -61,12 +61,12 @@ extension APIService {
 
     /// The body is the data → 201 with the record and where it is.
     private static func createRecord(
-        _ request: Request, _ context: LoopContext, _ caller: Caller
+        _ request: Request, _ stores: RequestStores, _ caller: Caller
     ) async throws -> Response {
         let scope = try scope(request, caller)
         let body = try await readData(request)
         let idempotency = try request.idempotencyKey(for: Array(scope.collection.utf8), body.bytes)
-        let creation = try await context.records.create(
+        let creation = try await stores.records.create(
             id: NewID.make(), scope: scope, data: body.text, idempotency: idempotency)
         switch creation {
         case .created(let record), .repeated(let record):
@@ -81,7 +81,7 @@ extension APIService {
 
     /// `?limit=&cursor=` → `{items, next_cursor}`, in the order in which the records were made.
     private static func listRecords(
-        _ request: Request, _ context: LoopContext, _ caller: Caller
+        _ request: Request, _ stores: RequestStores, _ caller: Caller
     ) async throws -> Response {
         let scope = try scope(request, caller)
         let query = try request.queryItems()
@@ -103,7 +103,7 @@ extension APIService {
             after = id
         }
         // One more than asked for tells whether there is a next page.
-        let records = try await context.records.list(scope: scope, after: after, limit: limit + 1)
+        let records = try await stores.records.list(scope: scope, after: after, limit: limit + 1)
         let page = records.prefix(limit)
         return .json { json in
             json.beginObject()

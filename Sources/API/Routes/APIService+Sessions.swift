@@ -8,8 +8,8 @@ extension APIService {
         routes.post("/v1/sessions") { [self] request in try await logIn(request) }
         routes.get(
             "/v1/sessions",
-            authenticated { _, context, caller in
-                let sessions = try await context.sessions.list(accountID: caller.accountID)
+            authenticated { _, stores, caller in
+                let sessions = try await stores.sessions.list(accountID: caller.accountID)
                 return .json { json in
                     json.beginObject()
                     json.key("items")
@@ -23,8 +23,8 @@ extension APIService {
             })
         routes.delete(
             "/v1/sessions/current",
-            authenticated { _, context, caller in
-                try await context.sessions.delete(caller.token, accountID: caller.accountID)
+            authenticated { _, stores, caller in
+                try await stores.sessions.delete(caller.token, accountID: caller.accountID)
                 var response = Response(.noContent)
                 try response.headers.append("set-cookie", Authenticator.cookie("", maxAgeSeconds: 0))
                 return response
@@ -37,27 +37,29 @@ extension APIService {
         var reader = try JSONObjectReader(try await JSONBody.read(request).value)
         let (email, password) = Credentials.read(&reader, isNew: false)
         try reader.finish()
-        let context = context(of: request)
+        let stores = stores(for: request)
         var found: (account: Account, passwordHash: String)?
-        if let email { found = try await context.accounts.find(email: email) }
+        if let email { found = try await stores.accounts.find(email: email) }
         let isPlausible = PasswordHasher.lengthBytes.contains(password.utf8.count)
-        let isRight = try await hasher.verify(isPlausible ? password : "", against: found?.passwordHash)
+        let isRight = try await request.outsideDeadline {
+            try await hasher.verify(isPlausible ? password : "", against: found?.passwordHash)
+        }
         guard isRight, let found else {
             throw Answers.unauthenticated("Email or password is wrong.", code: "invalid_credentials")
         }
         if hasher.needsRehash(found.passwordHash) {
-            let hash = try await hasher.hash(password)
-            try await context.accounts.replaceHash(id: found.account.id, old: found.passwordHash, new: hash)
+            let hash = try await request.outsideDeadline { try await hasher.hash(password) }
+            try await stores.accounts.replaceHash(id: found.account.id, old: found.passwordHash, new: hash)
         }
-        return try await begin(request, context, found.account)
+        return try await begin(request, stores, found.account)
     }
 
-    private func begin(_ request: Request, _ context: LoopContext, _ account: Account) async throws
+    private func begin(_ request: Request, _ stores: RequestStores, _ account: Account) async throws
         -> Response
     {
         let token = SessionToken()
         let nowMs = unixMs()
-        let session = try await context.sessions.create(
+        let session = try await stores.sessions.create(
             id: NewID.make(), token: token, account: account,
             userAgent: String((request.header(.userAgent) ?? "").prefix(200)), nowMs: nowMs)
         var response = Response.json(.created) { json in
@@ -69,7 +71,7 @@ extension APIService {
             json.endObject()
         }
         // The cookie outlives its session as long as that may be prolonged: the server decides when it ends.
-        let age = max(SessionStore.absoluteLifetimeMs, context.sessions.ttlMs) / 1000
+        let age = max(SessionStore.absoluteLifetimeMs, stores.sessions.ttlMs) / 1000
         try response.headers.append("set-cookie", Authenticator.cookie(token.text, maxAgeSeconds: age))
         response.headers.append("cache-control", fixed: "no-store")
         return response

@@ -9,6 +9,21 @@ struct SessionStore: Sendable {
     let cluster: String
     /// How long a session lives after its last use.
     let ttlMs: Int
+    /// By which every call ends, however many commands it takes.
+    private(set) var deadlineNs = UInt64.max
+
+    init(redis: RedisClient, cluster: String, ttlMs: Int) {
+        self.redis = redis
+        self.cluster = cluster
+        self.ttlMs = ttlMs
+    }
+
+    /// The same with a deadline for every call.
+    func bounded(byNs deadlineNs: UInt64) -> SessionStore {
+        var copy = self
+        copy.deadlineNs = deadlineNs
+        return copy
+    }
 
     /// However much it is used, a session ends after this long; a ttl beyond it is honoured.
     static let absoluteLifetimeMs = 90 * 86_400_000
@@ -40,21 +55,23 @@ struct SessionStore: Sendable {
             id: id, accountID: account.id, roles: account.roles, createdAtMs: nowMs,
             expiresAtMs: endMs(createdAtMs: nowMs, nowMs: nowMs), userAgent: userAgent)
         let key = sessionKey(token.hash)
-        let replies = try await redis.transaction([
-            RedisCommand(
-                "HSET", key, "id", id, "account_id", account.id, "roles",
-                account.roles.joined(separator: ","),
-                "created_at", nowMs, "used_at", nowMs, "expires_at", session.expiresAtMs, "user_agent",
-                userAgent),
-            RedisCommand("PEXPIREAT", key, session.expiresAtMs),
-        ])
+        let replies = try await redis.transaction(
+            [
+                RedisCommand(
+                    "HSET", key, "id", id, "account_id", account.id, "roles",
+                    account.roles.joined(separator: ","),
+                    "created_at", nowMs, "used_at", nowMs, "expires_at", session.expiresAtMs, "user_agent",
+                    userAgent),
+                RedisCommand("PEXPIREAT", key, session.expiresAtMs),
+            ], deadlineNs: deadlineNs)
         guard replies.count == 2 else { throw .protocol("EXEC replied \(replies)") }
         let index = accountKey(account.id)
         let lastMs = nowMs + max(Self.absoluteLifetimeMs, ttlMs)
-        let counted = try await redis.sendAll([
-            RedisCommand("ZADD", index, lastMs, token.hash), RedisCommand("PEXPIREAT", index, lastMs),
-            RedisCommand("ZRANGE", index, 0, -Self.sessionsPerAccount - 1),
-        ])
+        let counted = try await redis.sendAll(
+            [
+                RedisCommand("ZADD", index, lastMs, token.hash), RedisCommand("PEXPIREAT", index, lastMs),
+                RedisCommand("ZRANGE", index, 0, -Self.sessionsPerAccount - 1),
+            ], deadlineNs: deadlineNs)
         if let surplus = counted.last?.strings, !surplus.isEmpty {
             for hash in surplus { try await delete(hash: hash, accountID: account.id) }
         }
@@ -64,35 +81,27 @@ struct SessionStore: Sendable {
     /// The session of a token, prolonged when that is due; nil when there is none.
     func find(_ token: SessionToken, nowMs: Int) async throws(RedisError) -> Session? {
         let key = sessionKey(token.hash)
-        guard let session = Session(try await read(key).fields), session.expiresAtMs > nowMs else {
+        guard let session = Session(try await read("HGETALL", key).fields), session.expiresAtMs > nowMs else {
             return nil
         }
         if nowMs - session.usedAtMs >= min(Self.touchIntervalMs, ttlMs / 4) {
             let endMs = endMs(createdAtMs: session.createdAtMs, nowMs: nowMs)
-            try await redis.eval(Self.touch, keys: [key], arguments: [nowMs, endMs])
+            try await redis.eval(Self.touch, keys: [key], arguments: [nowMs, endMs], deadlineNs: deadlineNs)
         }
         return session
     }
 
-    /// A read may be sent again: once, when its connection broke, within the time that one command has.
-    private func read(_ key: String) async throws(RedisError) -> RedisReply {
-        let beganNs = redis.loop.nowNs
-        do throws(RedisError) {
-            return try await redis.send("HGETALL", key)
-        } catch {
-            let leftMs =
-                redis.configuration.commandTimeoutMs - Int((redis.loop.nowNs &- beganNs) / 1_000_000)
-            guard case .connectionLost = error, leftMs > 0 else { throw error }
-            return try await redis.send(RedisCommand("HGETALL", key), timeoutMs: leftMs)
-        }
+    private func read(_ arguments: any RedisArgument...) async throws(RedisError) -> RedisReply {
+        try await redis.send(RedisCommand(arguments), deadlineNs: deadlineNs, isRepeatable: true)
     }
 
     /// The sessions of an account, oldest first.
     func list(accountID: String) async throws(RedisError) -> [Session] {
         let index = accountKey(accountID)
-        let hashes = try await redis.send("ZRANGE", index, 0, -1).strings
+        let hashes = try await read("ZRANGE", index, 0, -1).strings
         guard !hashes.isEmpty else { return [] }
-        let replies = try await redis.sendAll(hashes.map { RedisCommand("HGETALL", sessionKey($0)) })
+        let replies = try await redis.sendAll(
+            hashes.map { RedisCommand("HGETALL", sessionKey($0)) }, deadlineNs: deadlineNs)
         var sessions: [Session] = []
         var gone = RedisCommand("ZREM", index)
         for (hash, reply) in zip(hashes, replies) {
@@ -102,7 +111,7 @@ struct SessionStore: Sendable {
                 gone.append(hash)
             }
         }
-        if gone.argumentCount > 2 { try await redis.send(gone) }
+        if gone.argumentCount > 2 { try await redis.send(gone, deadlineNs: deadlineNs) }
         return sessions
     }
 
@@ -113,7 +122,7 @@ struct SessionStore: Sendable {
 
     private func delete(hash: String, accountID: String) async throws(RedisError) {
         // The session first: without it the entry in the account's set is only untidy.
-        try await redis.send("DEL", sessionKey(hash))
-        try await redis.send("ZREM", accountKey(accountID), hash)
+        try await redis.send(RedisCommand("DEL", sessionKey(hash)), deadlineNs: deadlineNs)
+        try await redis.send(RedisCommand("ZREM", accountKey(accountID), hash), deadlineNs: deadlineNs)
     }
 }

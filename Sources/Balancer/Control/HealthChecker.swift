@@ -58,13 +58,14 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
                 isHealthy.toggle()
                 inARow = 0
                 upstream.isHealthy.store(isHealthy, ordering: .relaxed)
-                if isHealthy {
-                    upstream.markReturned(nowNs: loop.nowNs)
+                if let failure {
+                    // One that says itself that it is not ready lives, and answers what it has been asked.
+                    if !failure.isAnswer { table.moveWaiting(from: upstream) }
                 } else {
-                    table.moveWaiting(from: upstream)
+                    upstream.markReturned(nowNs: loop.nowNs)
                 }
                 var metadata = UpstreamTable.metadata(upstream)
-                if let failure { metadata["reason"] = "\(failure)" }
+                if let failure { metadata["reason"] = "\(failure.reason)" }
                 logger.log(
                     level: isHealthy ? .info : .warning, "upstream is \(isHealthy ? "healthy" : "unhealthy")",
                     metadata: metadata)
@@ -77,6 +78,13 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
     }
 }
 
+/// Why a check failed.
+private struct CheckFailure: Sendable {
+    let reason: String
+    /// The upstream has answered, only not with 2xx.
+    var isAnswer = false
+}
+
 /// One question to one upstream, on a connection of its own: that it still accepts connections is part of the answer.
 private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable {
     let loop: EventLoop
@@ -86,7 +94,7 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
     private var progress = HeadProgress()
     private var channel: Channel?
     private var timer: LoopTimer?
-    private var continuation: UnsafeContinuation<String?, Never>?
+    private var continuation: UnsafeContinuation<CheckFailure?, Never>?
     /// It was we who had no descriptor or port to ask with.
     private(set) var isInconclusive = false
 
@@ -96,8 +104,8 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
         self.policy = policy
     }
 
-    /// Returns nil when the upstream is well, else the reason why not.
-    func run() async -> String? {
+    /// Returns nil when the upstream is well, else why not.
+    func run() async -> CheckFailure? {
         await withUnsafeContinuation { continuation in
             self.continuation = continuation
             let timer = loop.makeTimer { [weak self] in
@@ -130,7 +138,8 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
             }
             guard length != nil else { return }
             let status = Int(parser.status.code)
-            finish(policy.expected.contains(status) ? nil : "answered \(status)")
+            let isWell = policy.expected.contains(status)
+            end(isWell ? nil : CheckFailure(reason: "answered \(status)", isAnswer: true))
         } catch {
             finish("\(error.reason)")
         }
@@ -142,12 +151,14 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
         finish(error?.description ?? "closed without an answer")
     }
 
-    private func finish(_ reason: String?) {
+    private func finish(_ reason: String) { end(CheckFailure(reason: reason)) }
+
+    private func end(_ failure: CheckFailure?) {
         guard let continuation else { return }
         self.continuation = nil
         timer?.invalidate()
         channel?.close()
         channel = nil
-        continuation.resume(returning: reason)
+        continuation.resume(returning: failure)
     }
 }

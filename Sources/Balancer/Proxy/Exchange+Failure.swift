@@ -80,7 +80,7 @@ extension Exchange {
         refuse(.gatewayTimeout, "the upstream did not answer in time")
     }
 
-    /// `unwell` might never answer. A request that waits there for the first byte of its answer is sent to another
+    /// `unwell` does not answer checks and might never answer. A request that waits there for the first byte of its answer is sent to another
     /// upstream, if one is well. A write only as long as nothing of it was sent: it might still be carried out there,
     /// after the answer of the other.
     func moveAway(from unwell: Upstream) {

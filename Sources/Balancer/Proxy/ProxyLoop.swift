@@ -201,7 +201,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         pools.contains { $0 !== pool && $0.upstream.isAvailable(nowNs: loop.nowNs) }
     }
 
-    /// Requests that wait at `upstream` and may be sent again go elsewhere: it has been found unwell.
+    /// Requests that wait at `upstream` and may be sent again go elsewhere: it no longer answers.
     package func moveWaiting(from upstream: Upstream) {
         assertInLoop()
         for client in Array(clients.values) { client.moveAway(from: upstream) }

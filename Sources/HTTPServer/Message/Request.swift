@@ -19,6 +19,9 @@ package final class Request: LoopBound, @unchecked Sendable {
     package internal(set) var routePattern: String?
     /// `CLOCK_MONOTONIC` nanoseconds at which the head was complete.
     package let startNs: UInt64
+    /// `CLOCK_MONOTONIC` nanoseconds by which handlers want all those to have answered that they ask in turn.
+    /// The server itself does not look at it.
+    package var deadlineNs = UInt64.max
 
     private let head: [UInt8]
     private let fields: [HeaderField]

@@ -1,3 +1,4 @@
+import Bytes
 import HTTPWire
 
 /// Finds the handler of a request by path and method. Immutable, shared by all loops.

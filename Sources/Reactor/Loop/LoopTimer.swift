@@ -35,6 +35,11 @@ package final class LoopTimer: LoopBound, @unchecked Sendable {
         loop.timers.place(self)
     }
 
+    /// Fires at `noLaterThanNs`, or when it would have fired already: for the first of several deadlines.
+    package func arm(noLaterThanNs: UInt64) {
+        if noLaterThanNs < deadlineNs { arm(atNs: noLaterThanNs) }
+    }
+
     /// Does not fire until armed again.
     package func cancel() {
         assertInLoop()

@@ -6,7 +6,9 @@ struct MigrateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate",
         abstract: "Bring the database's schema up to date, and end.",
-        discussion: "Takes DATABASE_URL (or DATABASE_URL_FILE, DATABASE_PASSWORD, …) from the environment.")
+        discussion: """
+            Takes DATABASE_URL (or DATABASE_URL_FILE, DATABASE_PASSWORD, …) and PG_PREPARED from the environment.
+            """)
 
     func run() throws {
         let configuration: MigrateConfiguration
@@ -17,6 +19,6 @@ struct MigrateCommand: ParsableCommand {
             for problem in error.problems { StandardError.write("trivet: \(problem)") }
             throw ExitCode(TrivetExit.configuration)
         }
-        throw ExitCode(try Modes.migrate(databaseURL: configuration.databaseURL, say: StandardOutput.write))
+        throw ExitCode(try Modes.migrate(configuration, say: StandardOutput.write))
     }
 }

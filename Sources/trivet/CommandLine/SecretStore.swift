@@ -32,11 +32,11 @@ struct SecretStore {
 
         let databaseURL =
             try given("database-url", variable: "DATABASE_URL")
-            ?? "postgres://trivet:\(SecretStore.percentEncoded(postgres.value))@postgres:5432/trivet"
+            ?? "postgres://trivet:\(PercentCoding.encode(postgres.value))@postgres:5432/trivet"
         try write("node/database-url", databaseURL + "\n")
         let redisURL =
             try given("redis-url", variable: "REDIS_URL")
-            ?? "redis://:\(SecretStore.percentEncoded(redis.value))@redis:6379/0"
+            ?? "redis://:\(PercentCoding.encode(redis.value))@redis:6379/0"
         for reader in ["node", "balancer"] { try write(reader + "/redis-url", redisURL + "\n") }
 
         notes.append(try prepareCertificate())
@@ -158,16 +158,5 @@ struct SecretStore {
 
     private static func quotedForRedis(_ text: String) -> String {
         text.map { $0 == "\"" || $0 == "\\" ? "\\\($0)" : String($0) }.joined()
-    }
-
-    private static func percentEncoded(_ text: String) -> String {
-        text.utf8.map { byte in
-            let character = Character(Unicode.Scalar(byte))
-            if byte < 0x80, character.isLetter || character.isNumber || "-._~".contains(character) {
-                return String(character)
-            }
-            return "%" + String(byte >> 4, radix: 16, uppercase: true)
-                + String(byte & 15, radix: 16, uppercase: true)
-        }.joined()
     }
 }

@@ -1,3 +1,4 @@
+import Bytes
 import Glibc
 
 /// PostgreSQL as a child process: initialised once, on a Unix socket only, in a folder that nobody else can enter.
@@ -50,7 +51,8 @@ struct LocalPostgres {
 
     /// The URL for our own nodes. There is no password: the folder of the socket lets nobody else in.
     var url: String {
-        "postgresql:///\(LocalPostgres.databaseName)?host=\(percentEncoded(directory.socketPath))&user=\(LocalPostgres.userName)"
+        let host = PercentCoding.encode(directory.socketPath, keepsSlashes: true)
+        return "postgresql:///\(LocalPostgres.databaseName)?host=\(host)&user=\(LocalPostgres.userName)"
     }
 
     /// initdb, into a folder that gets its final name afterwards: an interrupted one leaves nothing half made.
@@ -152,7 +154,7 @@ struct LocalRedis {
     private var socket: String { directory.socketPath + "/redis.sock" }
 
     /// The URL for our own nodes.
-    var url: String { "unix://\(percentEncoded(socket))" }
+    var url: String { "unix://\(PercentCoding.encode(socket, keepsSlashes: true))" }
 
     func child() -> Child {
         let program = Program(
@@ -171,21 +173,4 @@ struct LocalRedis {
             name: "redis", kind: "redis", address: socket, program: program, abortSignal: SIGTERM,
             isAnswering: { UnixProbe.redisAnswers(socket) })
     }
-}
-
-/// `text` as it stands in a URL's path or query.
-func percentEncoded(_ text: String) -> String {
-    var result = ""
-    for byte in text.utf8 {
-        switch byte {
-        case 48...57, 65...90, 97...122, UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-            UInt8(ascii: "/"):
-            result.unicodeScalars.append(Unicode.Scalar(byte))
-        default:
-            result +=
-                "%" + String(byte >> 4, radix: 16, uppercase: true)
-                + String(byte & 15, radix: 16, uppercase: true)
-        }
-    }
-    return result
 }
