@@ -28,15 +28,30 @@ package struct ClusterDirectory: Sendable {
         return members.sorted { $0.record.id < $1.record.id }
     }
 
+    /// What became of a record that was to be written.
+    enum WriteOutcome {
+        /// There was one of this id.
+        case refreshed
+        /// There was none.
+        case created
+        /// Nothing was written: a younger process uses the id.
+        case superseded
+    }
+
     /// Writes a record, to disappear after a while; announces it when asked to.
-    /// Returns false, and writes nothing, when a younger process already uses the id.
-    func write(_ record: NodeRecord, announce: Bool, timeoutMs: Int? = nil) async throws(RedisError) -> Bool {
+    func write(
+        _ record: NodeRecord, announce: Bool, timeoutMs: Int? = nil
+    ) async throws(RedisError) -> WriteOutcome {
         let event = announce ? "\(record.state.rawValue) \(record.id)" : ""
         let reply = try await redis.eval(
             Self.refresh, keys: [keys.node(record.id), keys.nodes, keys.events],
             arguments: [record.id, record.json.text, ClusterTiming.expiryMs, record.startedMs, event],
             timeoutMs: timeoutMs)
-        return reply.int == 1
+        switch reply.int {
+        case 0: return .superseded
+        case 2: return .created
+        default: return .refreshed
+        }
     }
 
     /// Removes a record, unless a younger process uses the id, and announces that the node is gone.
@@ -77,11 +92,12 @@ package struct ClusterDirectory: Sendable {
 
     private static let refresh = RedisScript(
         clock + younger + """
-            if younger(redis.call('GET', KEYS[1]), ARGV[4]) then return 0 end
+            local known = redis.call('GET', KEYS[1])
+            if younger(known, ARGV[4]) then return 0 end
             redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
             redis.call('ZADD', KEYS[2], now, ARGV[1])
             if ARGV[5] ~= '' then redis.call('PUBLISH', KEYS[3], ARGV[5]) end
-            return 1
+            return known and 1 or 2
             """)
 
     private static let leave = RedisScript(

@@ -15,6 +15,10 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
     package private(set) var record: NodeRecord
     /// False while the last attempt to refresh has failed.
     package private(set) var isRegistered = false
+    /// When our entry was found missing: Redis has lost the registry, or the outage was longer than entries
+    /// last. Others are missing then, too, until they have refreshed theirs.
+    private var lostNs: UInt64?
+    private var wasEverRegistered = false
     private let currentLoad: () -> Int
     private let logger: Logger
     private var timer: LoopTimer?
@@ -75,14 +79,16 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
     private func write(announce: Bool, timeoutMs: Int? = nil) async throws(RedisError) {
         record.load = currentLoad()
         // The first record after an absence is announced, too: balancers have it at once.
-        let isOurs = try await directory.write(
+        let outcome = try await directory.write(
             record, announce: announce || !isRegistered, timeoutMs: timeoutMs)
-        if !isOurs, !isSuperseded {
+        if outcome == .superseded, !isSuperseded {
             logger.warning(
                 "a younger process registers with this node id", metadata: ["node": "\(record.id)"])
         }
-        isSuperseded = !isOurs
+        if outcome == .created, wasEverRegistered { lostNs = monotonicNs() }
+        isSuperseded = outcome == .superseded
         isRegistered = true
+        wasEverRegistered = true
         hasWarned = false
         // What was being written when the node left would bring it back.
         if isClosed, record.state == .gone { try await directory.remove(record) }
@@ -108,6 +114,13 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
         timer?.invalidate()
     }
 
+    /// Whoever lives is listed: the registry was not lost, or so long ago that all have refreshed their entries
+    /// (the pause before a client connects again included).
+    private var isComplete: Bool {
+        guard let lostNs else { return true }
+        return monotonicNs() &- lostNs >= UInt64(ClusterTiming.freshMs) * 1_000_000
+    }
+
     // MARK: Drain
 
     /// How a drain ended. In every case the node may stop listening now.
@@ -118,7 +131,8 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
         case noBalancers
         /// Redis is away; `fallbackMs` was waited for the health checks of the balancers.
         case registryAway
-        /// These balancers live and have not answered in time.
+        /// These balancers live and have not answered in time; none when the registry was lost and not all can be
+        /// known yet.
         case timedOut(missing: [String])
     }
 
@@ -145,14 +159,21 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
                 let leftMs = min(500, Int((deadlineNs - nowNs) / 1_000_000) + 1)
                 if !isAnnounced { try await write(announce: true, timeoutMs: leftMs) }
                 isAnnounced = true
-                let balancers = try await liveBalancers(timeoutMs: leftMs, seen: &seen)
+                let members = try await directory.members(timeoutMs: leftMs)
+                // Lost since: says it again, to whom it concerns.
+                if !isSuperseded, !members.contains(where: { $0.record.id == record.id }) {
+                    try await write(announce: true, timeoutMs: leftMs)
+                }
+                let balancers = liveBalancers(members, seen: &seen)
                 let answered = try await directory.acknowledgements(
                     record.id, epoch: record.drainEpoch, timeoutMs: leftMs)
                 missing = balancers.filter { !answered.contains($0) }
                 hasListed = true
                 failingSinceNs = nil
-                if missing.isEmpty, !balancers.isEmpty { return .acknowledged(balancers) }
-                if balancers.isEmpty, nowNs &- startNs >= fallbackNs { return .noBalancers }
+                if missing.isEmpty, isComplete {
+                    if !balancers.isEmpty { return .acknowledged(balancers) }
+                    if nowNs &- startNs >= fallbackNs { return .noBalancers }
+                }
             } catch {
                 let sinceNs = failingSinceNs ?? nowNs
                 failingSinceNs = sinceNs
@@ -163,16 +184,14 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
         }
         // What the last look before the deadline could not finish says nothing: the one before it counts.
         guard hasListed else { return .registryAway }
-        return missing.isEmpty ? .noBalancers : .timedOut(missing: missing)
+        return missing.isEmpty && isComplete ? .noBalancers : .timedOut(missing: missing)
     }
 
     /// The balancers that must acknowledge: those that live, and those of `seen` that have just disappeared
     /// without having become old: Redis may have come back empty, and they are about to register again.
-    private func liveBalancers(
-        timeoutMs: Int, seen: inout [String: UInt64]
-    ) async throws(RedisError) -> [String] {
+    private func liveBalancers(_ members: [ClusterMember], seen: inout [String: UInt64]) -> [String] {
         let nowNs = monotonicNs()
-        for member in try await directory.members(timeoutMs: timeoutMs)
+        for member in members
         where member.record.mode == "balancer" && member.record.id != record.id {
             let serves = member.record.state == .ready || member.record.state == .draining
             seen[member.record.id] = member.isFresh && serves ? nowNs : nil

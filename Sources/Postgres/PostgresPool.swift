@@ -78,7 +78,7 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
             return
         }
         guard operation.deadlineNs > loop.nowNs else {
-            operation.fail(PostgresError(.timeout, "no time was left for it", isRetrySafe: true))
+            operation.fail(Self.noTimeLeft)
             return
         }
         if waiting.isEmpty, let connection = leastBusy() {
@@ -99,12 +99,15 @@ package final class PostgresPool: LoopBound, @unchecked Sendable {
         connections.lazy.filter(\.isOpenToAll).min { $0.inFlightCount < $1.inFlightCount }
     }
 
+    private static let noTimeLeft = PostgresError(.timeout, "no time was left for it", isRetrySafe: true)
+
     // MARK: Leases
 
     /// Waits for a connection of one's own, until `limitNs` at the latest.
     func lease(limitNs: UInt64 = .max) async throws(PostgresError) -> PostgresConnection {
         assertInLoop()
         guard !isClosed else { throw PostgresError(.closed, "the pool is closed") }
+        guard limitNs > loop.nowNs else { throw Self.noTimeLeft }
         if leases.isEmpty, let connection = connections.first(where: \.isIdle) {
             connection.isLeased = true
             return connection

@@ -140,8 +140,8 @@ package struct BalancerConfiguration: ReadableConfiguration {
             default: 2000, in: 50...3_600_000)
         healthTimeoutMs = settings.durationMs(
             // A node of ours takes half a second to say that a store does not answer.
-            "HEALTH_TIMEOUT", "how long an answer may take", default: min(max(healthIntervalMs, 1_000), 2_000),
-            in: 10...600_000)
+            "HEALTH_TIMEOUT", "how long an answer may take",
+            default: min(max(healthIntervalMs, 1_000), 2_000), in: 10...600_000)
         healthRise = settings.integer(
             "HEALTH_RISE", "good answers in a row after which an upstream is healthy", default: 1,
             in: 1...100)

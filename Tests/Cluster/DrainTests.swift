@@ -117,6 +117,64 @@ struct DrainTests {
         }
     }
 
+    @Test(
+        "when the registry was lost just before, it waits for those balancers that have not registered again",
+        arguments: [true, false])
+    func lostBefore(restart: Bool) async throws {
+        let redis = try TestRedis()
+        try await ClusterFixture.run(redis) { fixture async throws in
+            let first = try await fixture.node("lb-1", mode: "balancer")
+            _ = try await fixture.node("lb-2", mode: "balancer")
+            let views = [try fixture.view("lb-1"), try fixture.view("lb-2")]
+            let node = try await fixture.node("api-1")
+            for view in views { try await eventually("all are seen") { view.ids.count == 3 } }
+            if restart { try redis.restart() } else { try redis.cli("FLUSHALL") }
+            // One is back at once, the other one with its next refresh.
+            try await eventually("the first is back") {
+                await first.setState(.ready)
+                return try redis.cli("ZCARD", "trivet:{\(fixture.cluster)}:nodes") != "0"
+            }
+            let outcome = await node.drain(timeoutMs: 15_000, fallbackMs: 1000)
+            #expect(outcome == .acknowledged(["lb-1", "lb-2"]))
+        }
+    }
+
+    @Test("when the registry is lost in the middle of it, who was not known before is waited for, too")
+    func lostInTheMiddle() async throws {
+        let redis = try TestRedis()
+        try await ClusterFixture.run(redis) { fixture async throws in
+            _ = try await fixture.node("lb-1", mode: "balancer")
+            let hidden = try await fixture.node("lb-2", mode: "balancer")
+            let silent = try fixture.view("lb-1", acknowledges: false)
+            _ = try fixture.view("lb-2")
+            let node = try await fixture.node("api-1")
+            try await eventually("all are seen") { silent.ids.count == 3 }
+            // Until the loss nobody knows of the second one.
+            try redis.cli("ZREM", "trivet:{\(fixture.cluster)}:nodes", "lb-2")
+            fixture.loop.spawn {
+                try? await eventually("it is heard") { silent.member("api-1")?.record.state == .draining }
+                _ = try? redis.cli("FLUSHALL")
+                silent.acknowledge("api-1")
+            }
+            let outcome = await node.drain(timeoutMs: 15_000, fallbackMs: 1000)
+            #expect(outcome == .acknowledged(["lb-1", "lb-2"]))
+            #expect(hidden.isRegistered)
+        }
+    }
+
+    @Test("with nobody there after a loss it does not take the silence for an absence before time")
+    func nobodyAfterLoss() async throws {
+        let redis = try TestRedis()
+        try await ClusterFixture.run(redis) { fixture async throws in
+            let node = try await fixture.node("api-1")
+            try redis.cli("FLUSHALL")
+            let early = await node.drain(timeoutMs: 1000, fallbackMs: 300)
+            #expect(early == .timedOut(missing: []))
+            let (late, seconds) = try await timed { await node.drain(timeoutMs: 20_000, fallbackMs: 300) }
+            #expect(late == .noBalancers && seconds > 2 && seconds < 10)
+        }
+    }
+
     @Test("a restart of Redis in the middle of it loses the acknowledgements, not the handshake")
     func restartInTheMiddle() async throws {
         let redis = try TestRedis()

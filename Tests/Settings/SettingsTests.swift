@@ -272,7 +272,7 @@ struct SettingsTests {
             environment.merging(
                 ["HEALTH_INTERVAL": "500ms", "HEALTH_STATUS": "200, 3xx,401-403", "FAIL_TIMEOUT": "10m"]
             ) { $1 })
-        #expect(own.healthTimeoutMs == 500 && own.maxEjectionMs == 600_000)
+        #expect(own.healthTimeoutMs == 1000 && own.maxEjectionMs == 600_000)
         #expect(own.healthStatus.description == "200,3xx,401-403")
         let inside = [200, 301, 402].allSatisfy { own.healthStatus.contains($0) }
         #expect(inside && !own.healthStatus.contains(201) && !own.healthStatus.contains(404))

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Listens on a port of 127.0.0.1; the kernel accepts connections, and nobody ever answers on them.

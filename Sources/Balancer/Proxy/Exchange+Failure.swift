@@ -80,9 +80,9 @@ extension Exchange {
         refuse(.gatewayTimeout, "the upstream did not answer in time")
     }
 
-    /// `unwell` does not answer checks and might never answer. A request that waits there for the first byte of its answer is sent to another
-    /// upstream, if one is well. A write only as long as nothing of it was sent: it might still be carried out there,
-    /// after the answer of the other.
+    /// `unwell` does not answer checks and might never answer. A request that waits there for the first byte of its
+    /// answer is sent to another upstream, if one is well. A write only as long as nothing of it was sent: it might
+    /// still be carried out there, after the answer of the other.
     func moveAway(from unwell: Upstream) {
         guard phase == .awaitingResponse, let connection = upstream, connection.pool.upstream === unwell,
             !connection.hasResponseBytes, facts.method.isSafe || !connection.wasSent,
