@@ -154,7 +154,7 @@ struct DrainTests {
             fixture.loop.spawn {
                 try? await eventually("it is heard") { silent.member("api-1")?.record.state == .draining }
                 _ = try? redis.cli("FLUSHALL")
-                silent.acknowledge("api-1")
+                silent.acknowledge("api-1", epoch: silent.member("api-1")?.record.drainEpoch ?? 0)
             }
             let outcome = await node.drain(timeoutMs: 15_000, fallbackMs: 1000)
             #expect(outcome == .acknowledged(["lb-1", "lb-2"]))
