@@ -5,8 +5,11 @@ import Testing
 extension EndToEnd {
     /// Planned: nothing may be dropped.
     @Suite struct UpdateTests {
+        /// E2E_ROUNDS: rolling restarts one after the other.
+        private static let rounds = getenv("E2E_ROUNDS").flatMap { Int(String(cString: $0)) } ?? 3
+
         @Test(
-            "a rolling restart of every api node under load fails no request and loses no acknowledged record"
+            "rolling restarts of every api node under load fail no request and lose no acknowledged record"
         )
         func rollingRestart() async throws {
             try await onThread {
@@ -14,18 +17,20 @@ extension EndToEnd {
                 let earlierComplaints = stack.apis.flatMap(\.complaints)
                 let load = try RecordLoad(stack, collection: "rolling")
                 try load.run.proceed()
-                for (index, node) in stack.apis.enumerated() {
-                    let earlier = try stack.upstream(node)
-                    load.run.mark("\(node.id): SIGTERM")
-                    try node.terminate()
-                    load.run.mark("\(node.id): exited 0")
-                    // The second one comes back elsewhere, as a container would.
-                    try node.start(onNewPort: index == 1)
-                    try stack.waitUntilTaken(node, insteadOf: earlier)
-                    load.run.mark("\(node.id): ready at the balancer")
-                    try load.run.proceed()
+                for round in 1...max(1, Self.rounds) {
+                    for (index, node) in stack.apis.enumerated() {
+                        let earlier = try stack.upstream(node)
+                        load.run.mark("round \(round), \(node.id): SIGTERM")
+                        try node.terminate()
+                        load.run.mark("\(node.id): exited 0")
+                        // The second one comes back elsewhere, as a container would.
+                        try node.start(onNewPort: index == 1)
+                        try stack.waitUntilTaken(node, insteadOf: earlier)
+                        load.run.mark("\(node.id): ready at the balancer")
+                        try load.run.proceed()
+                    }
                 }
-                let report = try load.finish("rolling restart")
+                let report = try load.finish("rolling restarts")
                 #expect(report.failures.isEmpty)
                 #expect(stack.apis.flatMap(\.complaints) == earlierComplaints)
             }

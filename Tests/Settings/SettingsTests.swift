@@ -61,6 +61,36 @@ struct SettingsTests {
         #expect(configuration.sessionTTLMs == 14 * 86_400_000)
     }
 
+    @Test("what is on or off takes the words that people use for that, and no others")
+    func booleans() throws {
+        for word in ["on", "ON", "true", "yes", "1"] {
+            let environment = backends.merging(["WEBHOOK_ALLOW_PRIVATE": word, "PG_PREPARED": word]) { $1 }
+            let worker = try WorkerConfiguration.read(environment: environment, machine: machine)
+            #expect(worker.configuration.webhookAllowsPrivate && worker.configuration.preparesStatements)
+        }
+        for word in ["off", "False", "no", "0"] {
+            let environment = backends.merging(["WEBHOOK_ALLOW_PRIVATE": word, "PG_PREPARED": word]) { $1 }
+            let worker = try WorkerConfiguration.read(environment: environment, machine: machine)
+            #expect(!worker.configuration.webhookAllowsPrivate && !worker.configuration.preparesStatements)
+            #expect(worker.effective.first { $0.name == "PG_PREPARED" }?.value == "off")
+            #expect(try !api(["PG_PREPARED": word]).configuration.preparesStatements)
+            #expect(try balancer(["TLS": word, "UPSTREAMS": "a:1"]).tls == nil)
+        }
+        #expect(try api().configuration.preparesStatements)
+        #expect(
+            problems { try api(["PG_PREPARED": "maybe"]) } == [
+                "PG_PREPARED: 'maybe' is not accepted; expected on or off (or true, false, yes, no, 1, 0)"
+            ])
+    }
+
+    @Test("a variable of another mode is no misspelling; one that is nearly a variable of any mode is")
+    func otherModes() throws {
+        let names = ["QUEUE_LIMIT", "WORKER_CONCURRENCY", "SESSION_TTL", "DATABASE_PASSWORD_FILE", "MODE"]
+        let environment = Dictionary(uniqueKeysWithValues: names.map { ($0, "") })
+        #expect(try api(environment).warnings == [])
+        #expect(try api(["PG_PREPARE": "off", "QUEUE_LIMITS": "1"]).warnings.count == 2)
+    }
+
     @Test("every problem is reported at once, each with what is accepted")
     func allProblems() {
         let found = problems {
