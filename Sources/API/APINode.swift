@@ -168,7 +168,8 @@ package final class APINode: ServingNode, @unchecked Sendable {
         let node = configuration.node
         status.isDraining = true
         if let registry {
-            let fallbackMs = min(node.drainTimeoutMs, Self.healthFallbackMs)
+            let noticeMs = Self.healthFallbackMs(intervalMs: configuration.healthIntervalMs)
+            let fallbackMs = min(node.drainTimeoutMs, noticeMs)
             let outcome = await registry.drain(timeoutMs: node.drainTimeoutMs, fallbackMs: fallbackMs)
             logger.info("drained from the balancers", metadata: ["outcome": "\(outcome)"])
         }
@@ -197,6 +198,11 @@ package final class APINode: ServingNode, @unchecked Sendable {
         for context in contexts { try? await context.loop.perform { context.close() } }
     }
 
-    /// Where no balancer of ours is registered, one that asks /health/ready notices within two of its intervals.
-    private static let healthFallbackMs = 4000
+    /// How long balancers that only ask /health/ready may take to notice: the first check after the announcement
+    /// decides, which comes an interval and its jitter later, and may take its timeout.
+    private static func healthFallbackMs(intervalMs: Int) -> Int {
+        intervalMs + intervalMs / 10 + healthTimeoutMs + marginMs
+    }
+    private static let healthTimeoutMs = 2_000
+    private static let marginMs = 500
 }

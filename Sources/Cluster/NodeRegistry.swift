@@ -138,8 +138,8 @@ package final class NodeRegistry: LoopBound, @unchecked Sendable {
 
     /// Announces `draining` and waits until every live balancer has acknowledged it, `timeoutMs` at most.
     ///
-    /// Where nobody can acknowledge, it waits `fallbackMs`: two health check intervals, so that balancers see
-    /// the readiness answer 503. Goes on serving meanwhile.
+    /// Where nobody can acknowledge, it waits `fallbackMs`, in which the health checks of balancers see that the
+    /// node drains. Goes on serving meanwhile.
     package func drain(timeoutMs: Int, fallbackMs: Int) async -> DrainOutcome {
         assertInLoop()
         record.state = .draining

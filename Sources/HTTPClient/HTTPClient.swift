@@ -41,7 +41,8 @@ package final class HTTPClient: LoopBound, @unchecked Sendable {
         return try await run(exchange, on: connection, request.url.origin)
     }
 
-    /// Closes all connections; exchanges under way fail as cancelled.
+    /// Closes all connections; exchanges under way fail as cancelled, also those that are still to be
+    /// sent.
     package func close() {
         isClosed = true
         for connection in idle.values.joined() { connection.close() }
@@ -52,6 +53,10 @@ package final class HTTPClient: LoopBound, @unchecked Sendable {
     private func run(
         _ exchange: HTTPExchange, on connection: HTTPClientConnection, _ origin: HTTPOrigin
     ) async throws(HTTPClientError) -> HTTPClientResponse {
+        guard !isClosed else {
+            connection.close()
+            throw HTTPClientError(.cancelled, isRetrySafe: true, "the client has been closed")
+        }
         busy[ObjectIdentifier(connection)] = connection
         defer { busy[ObjectIdentifier(connection)] = nil }
         let loop = self.loop
@@ -99,7 +104,8 @@ package final class HTTPClient: LoopBound, @unchecked Sendable {
             monotonicNs() &+ UInt64(configuration.connectTimeoutMs) &* 1_000_000, exchange.deadlineNs)
         do throws(IOError) {
             let endpoint = Endpoint.host(origin.host, port: origin.port)
-            let found = try await Resolver.resolve(endpoint, timeoutMs: leftMs(limitNs), loop: loop)
+            let found = try await Resolver.resolve(
+                endpoint, timeoutMs: leftMs(limitNs), loop: loop, pool: .strangers)
             let addresses = found.filter(configuration.permitsAddress)
             if !addresses.isEmpty {
                 let channel = try await open(origin, addresses, limitNs)

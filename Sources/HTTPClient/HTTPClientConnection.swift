@@ -58,6 +58,12 @@ final class HTTPClientConnection: ChannelDelegate, LoopBound, @unchecked Sendabl
             return .failure(
                 HTTPClientError(.disconnected, isRetrySafe: true, "the connection has been closed"))
         }
+        // Nothing of it may leave. The wish to cancel is on its way to this connection: it must not meet another exchange.
+        if Task.isCancelled {
+            state = .over
+            return .failure(
+                HTTPClientError(.cancelled, isRetrySafe: true, "the request was cancelled"))
+        }
         state = .waitingForHead
         method = exchange.method
         deadlineNs = exchange.deadlineNs
@@ -67,7 +73,6 @@ final class HTTPClientConnection: ChannelDelegate, LoopBound, @unchecked Sendabl
         channel.write(exchange.bytes)
         timer.arm(
             atNs: min(deadlineNs, monotonicNs() &+ UInt64(configuration.firstByteTimeoutMs) &* 1_000_000))
-        if Task.isCancelled { loop.submit { [self] in cancel() } }
         return await withUnsafeContinuation { continuation = $0 }
     }
 

@@ -19,6 +19,8 @@ package struct APIConfiguration: ReadableConfiguration {
     package let idleTimeoutMs: Int
     /// REQUEST_TIMEOUT: how long a request may take to arrive.
     package let requestTimeoutMs: Int
+    /// HEALTH_INTERVAL: how often balancers ask this node; a drain that they do not acknowledge waits for that.
+    package let healthIntervalMs: Int
 
     package init(from settings: inout SettingsReader) {
         node = NodeConfiguration(
@@ -41,5 +43,8 @@ package struct APIConfiguration: ReadableConfiguration {
             in: 1000...3_600_000)
         requestTimeoutMs = settings.durationMs(
             "REQUEST_TIMEOUT", "how long a request may take to arrive", default: 30_000, in: 100...3_600_000)
+        healthIntervalMs = settings.durationMs(
+            "HEALTH_INTERVAL", "how often balancers ask; a drain that none acknowledges waits for that",
+            default: 2000, in: 50...3_600_000)
     }
 }

@@ -83,6 +83,28 @@ struct HealthCheckerTests {
         }
     }
 
+    @Test("a node that says that it drains is left alone after one check; a fault takes as many as it takes")
+    func saysThatItDrains() throws {
+        let answer = Locked("200 OK\r\n")
+        let up = try TestUpstream("node") { visit in
+            while try visit.request() != nil {
+                try visit.talk.send("HTTP/1.1 \(answer.withLock { $0 })Content-Length: 0\r\n\r\n")
+            }
+        }
+        let policy = HealthPolicy(intervalMs: 20, timeoutMs: 5_000, fall: 1_000_000)
+        try with(up, .static, policy) { upstream in
+            try eventuallyBlocking("it is asked") { up.requests.count >= 2 }
+            let isProbed = upstream.isProbed.load(ordering: .relaxed)
+            #expect(isProbed)
+            answer.withLock { $0 = "503 S\r\n" }
+            let before = up.requests.count
+            try eventuallyBlocking("it is asked again") { up.requests.count >= before + 3 }
+            #expect(isHealthy(upstream))
+            answer.withLock { $0 = "503 S\r\nX-Trivet-State: draining\r\n" }
+            try eventuallyBlocking("it is left alone") { !isHealthy(upstream) }
+        }
+    }
+
     @Test("HEALTH_STATUS says which answers are well, and an answer that does not come in time is not")
     func statusAndTimeout() throws {
         let patient = Patient()

@@ -249,6 +249,23 @@ struct RetryTests {
         }
     }
 
+    @Test("after a kept connection was closed, the healthy upstream is asked anew, not one thought unhealthy")
+    func staleStaysWithTheHealthy() async throws {
+        let up = try TestUpstream("up") { visit in
+            _ = try visit.request()
+            try visit.answer("up")
+            // The second request on the first connection is read and not answered.
+            if visit.index == 0 { _ = try visit.request() } else { try visit.serve() }
+        }
+        let unhealthy = try TestUpstream("unhealthy")
+        try await ProxyRig.with([up, unhealthy]) { rig in
+            rig.upstreams[1].isHealthy.store(false, ordering: .relaxed)
+            for _ in 0..<2 { #expect(try rig.get().text == "up") }
+            #expect(unhealthy.requests.isEmpty)
+            #expect(rig.proxyMetrics.retries.value == 1)
+        }
+    }
+
     @Test("a connection that was idle and is cut says nothing about the upstream's health")
     func staleIsNoFailure() async throws {
         let up = try TestUpstream("up") { visit in

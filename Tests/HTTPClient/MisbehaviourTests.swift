@@ -1,5 +1,6 @@
 import HTTPClient
 import HTTPWire
+import Reactor
 import TestSupport
 import Testing
 
@@ -125,6 +126,43 @@ struct MisbehaviourTests {
             try await rig.expect(text: "0", .get, server.url())
             try await eventually("the connection is closed") { await rig.idleCount == 0 }
         }
+    }
+
+    @Test(
+        "of a request that is cancelled, or whose client is closed, before it is sent nothing leaves",
+        arguments: [true, false])
+    func unsent(byClosing: Bool) async throws {
+        let received = Locked<String?>(nil)
+        let server = try ScriptedServer(
+            { _, connection in
+                let text = try connection.readToEnd()
+                received.withLock { $0 = text }
+            }, connections: 1)
+        try await withClient { rig in
+            let client = rig.client
+            let url = try #require(HTTPURL(parsing: server.url()))
+            let kind = await rig.onLoop { () -> HTTPClientError.Kind? in
+                let task = Task(executorPreference: client.loop) { () -> HTTPClientError.Kind? in
+                    do throws(HTTPClientError) {
+                        _ = try await client.send(HTTPClientRequest(.post, url, body: Array("pay".utf8)))
+                        return nil
+                    } catch {
+                        return error.kind
+                    }
+                }
+                if byClosing {
+                    // It connects.
+                    await client.loop.sleep(ns: 0)
+                    client.close()
+                } else {
+                    task.cancel()
+                }
+                return await task.value
+            }
+            #expect(kind == .cancelled)
+        }
+        try await eventually("the server has seen the end") { received.withLock { $0 } != nil }
+        #expect(received.withLock { $0 } == "")
     }
 
     @Test("a cancelled task's exchange ends at once")

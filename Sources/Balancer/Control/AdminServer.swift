@@ -25,19 +25,25 @@ enum AdminServer {
         return routes.build()
     }
 
-    /// Ready when it listens, does not drain, and has somewhere to send requests to.
+    /// Ready when it listens, does not drain, and has somewhere to send requests to: an upstream that was asked once
+    /// and neither drains nor starts. That none is healthy is no reason: the balancer then passes on what the nodes
+    /// have to say, and whoever stopped it for that would take this away as well.
     private static func health(_ node: BalancerNode) -> Response {
         let nowNs = monotonicNs()
         let available = node.table.all.count { $0.isAvailable(nowNs: nowNs) }
+        let isAnyUsable = node.table.all.contains {
+            $0.isLastResort && $0.isProbed.load(ordering: .relaxed)
+        }
         let isListening = node.state == .ready
-        let isReady = isListening && available > 0
+        let isReady = isListening && isAnyUsable
+        let upstreams = !isAnyUsable ? "none is available" : available > 0 ? "ok" : "none is healthy"
         return .json(isReady ? .ok : .serviceUnavailable) { json in
             json.object { json in
                 json.member("status", isReady ? "ready" : "unavailable")
                 json.key("checks")
                 json.object { checks in
                     checks.member("listening", isListening ? "ok" : node.state.name)
-                    checks.member("upstreams", available > 0 ? "ok" : "none is available")
+                    checks.member("upstreams", upstreams)
                 }
             }
         }

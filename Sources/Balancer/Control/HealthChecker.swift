@@ -52,7 +52,10 @@ package final class HealthChecker: LoopBound, @unchecked Sendable {
                 continue
             }
             inARow = (failure == nil) == isHealthy ? 0 : inARow + 1
-            let wanted = isFirst ? 1 : isHealthy ? policy.fall : policy.rise
+            upstream.isProbed.store(true, ordering: .relaxed)
+            // A node that says that it drains means it: it stops listening soon.
+            let isPlain = isFirst || (failure != nil && probe.saysDraining)
+            let wanted = isPlain ? 1 : isHealthy ? policy.fall : policy.rise
             isFirst = false
             if inARow >= wanted {
                 isHealthy.toggle()
@@ -97,6 +100,8 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
     private var continuation: UnsafeContinuation<CheckFailure?, Never>?
     /// It was we who had no descriptor or port to ask with.
     private(set) var isInconclusive = false
+    /// The upstream's answer bears the mark of a node that drains.
+    private(set) var saysDraining = false
 
     init(_ address: SocketAddress, policy: HealthPolicy, loop: EventLoop) {
         self.loop = loop
@@ -137,6 +142,13 @@ private final class HealthProbe: ChannelDelegate, LoopBound, @unchecked Sendable
                 try parser.parse(RawSpan(_unsafeBytes: bytes), &progress)
             }
             guard length != nil else { return }
+            saysDraining = channel.inbound.withReadableBytes { bytes in
+                let bytes = RawSpan(_unsafeBytes: bytes)
+                return parser.fields.contains {
+                    bytes.equalsIgnoringCase($0.name, "x-trivet-state")
+                        && bytes.equalsIgnoringCase($0.value, "draining")
+                }
+            }
             let status = Int(parser.status.code)
             let isWell = policy.expected.contains(status)
             end(isWell ? nil : CheckFailure(reason: "answered \(status)", isAnswer: true))

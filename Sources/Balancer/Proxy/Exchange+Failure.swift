@@ -50,7 +50,8 @@ extension Exchange {
             return
         }
         if !wasAnswering, mayTryAgain(sentTo: wasSent ? pool.upstream : nil) {
-            failedPools.append(pool)
+            // It has only closed a connection that was kept: it is better than one that is thought unhealthy.
+            if !wasStale || proxy.hasAlternative(to: pool) { failedPools.append(pool) }
             send()
             return
         }

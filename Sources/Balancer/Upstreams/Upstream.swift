@@ -73,6 +73,8 @@ package final class Upstream: Sendable {
     package let isReady: Atomic<Bool>
     /// What the active health checks say; true until one has failed.
     package let isHealthy = Atomic<Bool>(true)
+    /// A health check has come to a result.
+    package let isProbed = Atomic<Bool>(false)
     /// In place of `weight` when operators have said so; 0: they have not.
     package let steeredWeight = Atomic<Int>(0)
     /// How long it took to begin its answers lately.

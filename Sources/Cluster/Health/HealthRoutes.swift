@@ -98,6 +98,8 @@ package struct HealthRoutes: Sendable {
         }
         response.headers.append("cache-control", fixed: "no-store")
         if !isReady { response.headers.append("retry-after", number: 1) }
+        // A balancer that reads it does not wait for further checks: this is an intention, not a fault.
+        if status.isDraining { response.headers.append("x-trivet-state", fixed: "draining") }
         return response
     }
 

@@ -15,6 +15,10 @@ package final class BlockingPool: @unchecked Sendable {
     /// The pool of the process: four threads, 1024 waiting pieces of work.
     package static let shared = BlockingPool(threads: 4, queueLimit: 1024)
 
+    /// For what may take as long as a stranger likes, such as looking up names that users give: threads of its own, so
+    /// that the process's own work does not wait for that.
+    package static let strangers = BlockingPool(threads: 4, queueLimit: 256)
+
     private let queueLimit: Int
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let news = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)

@@ -1,30 +1,34 @@
 import CLinux
 import Glibc
+import Synchronization
 
 /// Turns endpoints into addresses, by getaddrinfo on the blocking pool.
 package enum Resolver {
     /// All addresses of `endpoint`, in the order in which the system prefers them. On `loop`.
+    /// - Parameter pool: where the look-up blocks: `.strangers` for names that users give.
     /// - Throws: `IOError` of kind `resolve`, `timeout` (after `timeoutMs`) or `overloaded`.
     package static func resolve(
-        _ endpoint: Endpoint, timeoutMs: Int, loop: EventLoop
+        _ endpoint: Endpoint, timeoutMs: Int, loop: EventLoop, pool: BlockingPool = .shared
     ) async throws(IOError) -> [SocketAddress] {
         switch endpoint {
         case .unix(let path):
             return [.unix(path)]
         case .host(let host, let port):
             if let numeric = SocketAddress(numericHost: host, port: port) { return [numeric] }
-            return try await resolve(name: host, port: port, timeoutMs: timeoutMs, loop: loop)
+            return try await resolve(name: host, port: port, timeoutMs: timeoutMs, loop: loop, pool: pool)
         }
     }
 
     private static func resolve(
-        name: String, port: UInt16, timeoutMs: Int, loop: EventLoop
+        name: String, port: UInt16, timeoutMs: Int, loop: EventLoop, pool: BlockingPool
     ) async throws(IOError) -> [SocketAddress] {
         let race = ResolveRace(loop: loop)
         let result = await withUnsafeContinuation {
             (continuation: UnsafeContinuation<Result<[SocketAddress], IOError>, Never>) in
             race.start(continuation, name: name, timeoutMs: timeoutMs)
-            let accepted = BlockingPool.shared.submit {
+            let accepted = pool.submit {
+                // Nobody waits any more: whoever stands behind it in the queue shall not either.
+                if race.isOver.load(ordering: .relaxed) { return }
                 let found = lookUp(name, port: port)
                 loop.submit { race.finish(found) }
             }
@@ -67,6 +71,8 @@ package enum Resolver {
 /// The answer or the deadline, whichever comes first.
 private final class ResolveRace: LoopBound, @unchecked Sendable {
     let loop: EventLoop
+    /// Read from other threads.
+    let isOver = Atomic(false)
     private var continuation: UnsafeContinuation<Result<[SocketAddress], IOError>, Never>?
     private var timer: LoopTimer?
 
@@ -83,6 +89,7 @@ private final class ResolveRace: LoopBound, @unchecked Sendable {
     }
 
     func finish(_ result: Result<[SocketAddress], IOError>) {
+        isOver.store(true, ordering: .relaxed)
         timer?.invalidate()
         continuation?.resume(returning: result)
         continuation = nil

@@ -2,6 +2,9 @@ import ArgumentParser
 import Settings
 
 /// `trivet health`: asks the node of this container whether it is ready. For HEALTHCHECK in images.
+///
+/// A balancer is asked whether it lives: whether it is ready depends on the nodes, and an orchestrator that replaced it
+/// because they are away would cut every connection and help nobody.
 struct HealthCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "health",
@@ -19,7 +22,8 @@ struct HealthCommand: ParsableCommand {
         let mode = try self.mode ?? Mode.fromEnvironment(environment)
         let address = try HealthCommand.address(mode, environment)
         do {
-            let answer = try LocalHTTP.get(address, path: "/health/ready", timeoutMs: Int(timeout * 1000))
+            let path = mode == .balancer ? "/health/live" : "/health/ready"
+            let answer = try LocalHTTP.get(address, path: path, timeoutMs: Int(timeout * 1000))
             StandardOutput.write(answer.status == 200 ? "ready" : "not ready: status \(answer.status)")
             if answer.status != 200 { throw ExitCode(1) }
         } catch let failure as LocalHTTP.Failure {
