@@ -1,21 +1,28 @@
 import CLinux
 import Glibc
 
-/// A TCP port of 127.0.0.1 that was free a moment ago: the kernel hands them out in turn, so that nobody else
-/// gets it at once.
+/// A TCP port of 127.0.0.1 that is free, and that this process has not been given before. It is none of those that
+/// Linux gives to whoever connects or asks for any, so that a server that is started again on its port finds it free.
 package func freePort() throws -> Int {
-    let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    guard fd >= 0 else { throw TestFailure("socket: errno \(errno)") }
+    for _ in 0..<1000 {
+        let port = Int.random(in: 12_000..<32_000)
+        if given.withLock({ $0.insert(port).inserted }), isFree(port) { return port }
+    }
+    throw TestFailure("no port is free")
+}
+
+private let given = Guarded<Set<Int>>([])
+
+private func isFree(_ port: Int) -> Bool {
+    let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard fd >= 0 else { return false }
     defer { close(fd) }
-    var address = loopback(port: 0)
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let bound = withUnsafeMutablePointer(to: &address) {
+    var address = loopback(port: port)
+    return withUnsafePointer(to: &address) {
         $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            bind(fd, $0, length) == 0 && getsockname(fd, $0, &length) == 0
+            bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
         }
     }
-    guard bound else { throw TestFailure("bind: errno \(errno)") }
-    return Int(UInt16(bigEndian: address.sin_port))
 }
 
 /// Whether somebody accepts connections on 127.0.0.1 and this port now.
