@@ -22,7 +22,14 @@ final class Conversation: HTTP2SessionDelegate {
     var consumes = true
     /// Answers each complete request with these bytes.
     var answer: [UInt8]?
-    var trailers = ""
+    var trailers = "" {
+        didSet {
+            trailerBytes.removeAll()
+            trailerBytes.append(Array(trailers.utf8))
+        }
+    }
+    // The session reads them after `http2WriteTrailers` has returned.
+    private var trailerBytes = ByteBuffer()
     private var pending: [Int32: [UInt8]] = [:]
     private var received: [UInt8] = []
 
@@ -115,6 +122,6 @@ final class Conversation: HTTP2SessionDelegate {
     }
 
     func http2WriteTrailers(_ stream: Int32, to fields: inout HTTP2Fields) {
-        Array(trailers.utf8).withUnsafeBytes { fields.append(lines: $0) }
+        trailerBytes.withReadableBytes { fields.append(lines: $0) }
     }
 }
