@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// A bound, listening socket that nobody accepts from by itself: whoever owns it keeps the address, and the connections that
