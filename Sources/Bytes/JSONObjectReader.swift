@@ -4,6 +4,7 @@ package struct JSONObjectReader {
     private let object: JSONObject
     private var seen: Set<String> = []
     private var problems: [InvalidMembers.Problem] = []
+    private static let problemLimit = 20
 
     /// Throws when `value` is no object.
     package init(_ value: JSONValue) throws(InvalidMembers) {
@@ -62,7 +63,11 @@ package struct JSONObjectReader {
 
     /// Refuses members that nobody asked for, and throws when anything was wrong.
     package mutating func finish() throws(InvalidMembers) {
-        for member in object.members where !seen.contains(member.key) { refuse(member.key, "is not known") }
+        for member in object.members where !seen.contains(member.key) {
+            // A hostile object has a hundred thousand; nobody reads on after the first few.
+            if problems.count >= Self.problemLimit { break }
+            refuse(member.key, "is not known")
+        }
         if !problems.isEmpty { throw InvalidMembers(problems: problems) }
     }
 }

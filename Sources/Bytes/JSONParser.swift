@@ -4,6 +4,7 @@ package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
         case unexpectedEnd = "unexpected end"
         case unexpectedByte = "unexpected character"
         case invalidNumber = "invalid number"
+        case expandingNumbers = "numbers with exponents that are too long when written out"
         case invalidEscape = "invalid escape"
         case invalidText = "text is not UTF-8"
         case controlCharacter = "control character in a string"
@@ -26,12 +27,16 @@ package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 /// A strict parser of JSON texts: RFC 8259. No comments, no trailing commas, no duplicate names, no byte
-/// order mark, no lone surrogates; depth and size are bounded.
+/// order mark, no lone surrogates; depth and size are bounded. So is the size of the text with its numbers
+/// written out: PostgreSQL gives `1e100000` back in a hundred thousand digits.
 package struct JSONParser {
     let bytes: UnsafeRawBufferPointer
     private let depthLimit: Int
     var index = 0
     private var depth = 0
+    /// By how many digits exponents may lengthen the text: what programs write of measurements stays far below.
+    private var exponentBudget: Int
+    private static let freeExponents = 64 * 1024
 
     /// Parses the whole of `bytes` as one value.
     package static func parse(
@@ -60,6 +65,7 @@ package struct JSONParser {
     private init(bytes: UnsafeRawBufferPointer, depthLimit: Int) {
         self.bytes = bytes
         self.depthLimit = depthLimit
+        exponentBudget = Self.freeExponents + bytes.count * 4
     }
 
     func error(_ reason: JSONError.Reason) -> JSONError { JSONError(reason: reason, offset: index) }
@@ -171,13 +177,24 @@ package struct JSONParser {
             isInteger = false
             index += 1
             if next == UInt8(ascii: "+") || next == UInt8(ascii: "-") { index += 1 }
-            try digits()
+            try exponent()
         }
         if let byte = next, byte == UInt8(ascii: ".") || byte &- 0x30 < 10 { throw error(.invalidNumber) }
         let text = String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<index]), as: UTF8.self)
         if isInteger { return Int64(text).map(JSONValue.int) ?? .number(text) }
         guard let double = Double(text), double.isFinite else { return .number(text) }
         return .double(double)
+    }
+
+    private mutating func exponent() throws(JSONError) {
+        let start = index
+        try digits()
+        var exponent = 0
+        for digit in bytes[start..<index] where exponent <= exponentBudget {
+            exponent = exponent * 10 + Int(digit &- 0x30)
+        }
+        exponentBudget -= exponent
+        if exponentBudget < 0 { throw JSONError(reason: .expandingNumbers, offset: start) }
     }
 
     private mutating func digits() throws(JSONError) {

@@ -94,6 +94,8 @@ package struct ClusterDirectory: Sendable {
         clock + younger + """
             local known = redis.call('GET', KEYS[1])
             if younger(known, ARGV[4]) then return 0 end
+            -- A full Redis refuses what could take memory, but only as the first write of a script; this takes none.
+            redis.call('DEL', KEYS[1])
             redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
             redis.call('ZADD', KEYS[2], now, ARGV[1])
             if ARGV[5] ~= '' then redis.call('PUBLISH', KEYS[3], ARGV[5]) end

@@ -6,8 +6,9 @@ import Redis
 /// seconds.
 ///
 /// It never forgets because of Redis: while Redis is away the last known nodes stay, and a node that has
-/// disappeared without a word (Redis came back empty, or the node died) stays for
-/// `ClusterTiming.missingGraceMs`. Whether it answers is for the health checks to find out.
+/// disappeared without a word (Redis came back empty or takes no writes, or the node died) stays for
+/// `ClusterTiming.missingGraceMs`, and longer for as long as its owner says so. Whether it answers is for the
+/// health checks to find out.
 package final class ClusterView: LoopBound, @unchecked Sendable {
     package let loop: EventLoop
     /// The last known nodes, ordered by id.
@@ -18,6 +19,7 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
     private let observerID: String
     private let logger: Logger
     private let refreshMs: Int
+    private let stays: (ClusterMember) -> Bool
     private let onChange: ([ClusterMember]) -> Void
     private var subscriber: RedisSubscriber?
     private var timer: LoopTimer?
@@ -32,17 +34,22 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
     /// - Parameters:
     ///   - observerID: the balancer's own node id, with which it acknowledges.
     ///   - refreshMs: after this long without an announcement it reads all the same.
+    ///   - stays: asked on the loop about a node that has been missing for `ClusterTiming.missingGraceMs`; true
+    ///     keeps it for as long again.
     ///   - onChange: called on the loop when a node came, went, started anew, or changed its state, address,
     ///     group or drain.
     package init(
         cluster: String, observerID: String, redis: RedisClient, logger: Logger,
-        refreshMs: Int = ClusterTiming.refreshMs, onChange: @escaping ([ClusterMember]) -> Void
+        refreshMs: Int = ClusterTiming.refreshMs,
+        stays: @escaping (ClusterMember) -> Bool = { _ in false },
+        onChange: @escaping ([ClusterMember]) -> Void
     ) {
         loop = redis.loop
         directory = ClusterDirectory(cluster: cluster, redis: redis)
         self.observerID = observerID
         self.logger = logger
         self.refreshMs = refreshMs
+        self.stays = stays
         self.onChange = onChange
         timer = loop.makeTimer { [weak self] in self?.listSoon() }
         subscriber = RedisSubscriber(
@@ -129,9 +136,14 @@ package final class ClusterView: LoopBound, @unchecked Sendable {
         let foundIDs = Set(found.map(\.record.id))
         var next = found
         for member in members where !foundIDs.contains(member.record.id) {
-            let sinceNs = missingSinceNs[member.record.id] ?? nowNs
+            var sinceNs = missingSinceNs[member.record.id] ?? nowNs
+            if nowNs &- sinceNs >= UInt64(ClusterTiming.missingGraceMs) * 1_000_000 {
+                // Whoever else is at its address now answers the health checks in its place.
+                let isReplaced = found.contains { $0.record.address == member.record.address }
+                guard !isReplaced, stays(member) else { continue }
+                sinceNs = nowNs
+            }
             missingSinceNs[member.record.id] = sinceNs
-            guard nowNs &- sinceNs < UInt64(ClusterTiming.missingGraceMs) * 1_000_000 else { continue }
             var kept = member
             kept.isMissing = true
             next.append(kept)

@@ -11,6 +11,11 @@ package struct HTTPServerConfiguration: Sendable {
     package var headTimeoutMs = 10_000
     /// The longest silence while a handler waits for the body. Then 408.
     package var bodyTimeoutMs = 30_000
+    /// The least rate of a body: handlers wait for it no longer than `bodyTimeoutMs` and a second for each so many
+    /// bytes that have come. Then 408. 0: any rate will do.
+    package var bodyBytesPerSecond = 8 * 1024
+    /// Bytes of bodies that one loop gathers for handlers that want them whole; beyond it, 503.
+    package var heldBodyLimitBytes = 64 << 20
     /// How long a connection may wait for its next request. Longer than a balancer's, so that it is the
     /// balancer that closes: a request can then not cross a close.
     package var idleTimeoutMs = 75_000

@@ -14,6 +14,8 @@ final class LoopServer: LoopBound, @unchecked Sendable {
     let connectionCount = Atomic(0)
     let activeRequestCount = Atomic(0)
 
+    /// Bytes of bodies that connections hold until they are complete.
+    var heldBodyBytes = 0
     var parser: RequestHeadParser
     /// No connection outlives the response to its next request.
     private(set) var isDraining = false

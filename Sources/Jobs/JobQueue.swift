@@ -120,8 +120,10 @@ package struct JobQueue: Sendable {
     }
 
     /// Makes jobs ready whose time has come or whose worker was lost. Any worker, about once a second.
-    package func maintain(limit: Int = 1000) async throws(RedisError) -> QueueStatus {
-        let reply = try await run(JobScripts.maintain, [limit, retentionMs])
+    /// - Parameter patienceMs: when nobody has done so for longer, Redis was away and nobody could extend a lease: those that
+    ///   have expired are left to their holders for as long again. A heartbeat's interval and more; 0: no patience.
+    package func maintain(limit: Int = 1000, patienceMs: Int = 0) async throws(RedisError) -> QueueStatus {
+        let reply = try await run(JobScripts.maintain, [limit, retentionMs, patienceMs])
         let numbers = (reply.array ?? []).compactMap(\.int)
         guard numbers.count == 7 else { throw .protocol("maintain replied \(reply)") }
         return QueueStatus(

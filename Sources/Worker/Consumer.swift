@@ -22,7 +22,8 @@ final class Consumer: LoopBound, @unchecked Sendable {
     private let metrics: WorkerMetrics
     private let logger: Logger
 
-    private var running: [String: JobRun] = [:]
+    /// By lease, not by job: a job whose lease was lost may be claimed again while its last attempt still ends.
+    private var running: [Lease: JobRun] = [:]
     private var request = 1
     private var isClaiming = false
     private var isClaimWanted = false
@@ -97,14 +98,28 @@ final class Consumer: LoopBound, @unchecked Sendable {
         }
     }
 
+    /// One lease: a token covers all jobs of a claim.
+    private struct Lease: Hashable {
+        let jobID: String
+        let token: String
+
+        init(_ job: LeasedJob) {
+            jobID = job.id
+            token = job.token
+        }
+    }
+
     private func begin(_ job: LeasedJob) {
+        let lease = Lease(job)
+        guard running[lease] == nil else { return }
+        for earlier in running.values where earlier.job.id == job.id { earlier.loseLease() }
         let run = JobRun(job, queue: queue, retry: retry, loop: loop, logger: logger)
-        running[job.id] = run
+        running[lease] = run
         metrics.running.add(1, loop: loop.index)
         loop.spawn { [self] in
             let startNs = loop.nowNs
             let outcome = await run.run(tasks, postgres, http)
-            running[job.id] = nil
+            running[lease] = nil
             metrics.running.add(-1, loop: loop.index)
             metrics.finished(task: job.task, outcome, durationNs: loop.nowNs &- startNs, loop: loop.index)
             claimSoon()
@@ -118,13 +133,16 @@ final class Consumer: LoopBound, @unchecked Sendable {
 
     private func beat() {
         heartbeat?.arm(afterNs: heartbeatNs)
-        guard !running.isEmpty else { return }
+        let runs = running.values.filter { !$0.isLeaseLost }
+        guard !runs.isEmpty else { return }
         loop.spawn { [self] in
             do throws(RedisError) {
-                let lost = try await queue.extend(running.values.map(\.job))
-                for id in lost { running[id]?.loseLease() }
+                let lost = try await queue.extend(runs.map(\.job))
+                for run in runs where lost.contains(run.job.id) { run.loseLease() }
             } catch {
                 logger.debug("leases could not be extended", metadata: ["reason": "\(error)"])
+                // Soon again: after an outage the next beat may come too late.
+                heartbeat?.arm(afterNs: heartbeatNs / 8)
             }
         }
     }

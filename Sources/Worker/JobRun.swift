@@ -19,6 +19,8 @@ final class JobRun: LoopBound, @unchecked Sendable {
     private var isExpired = false
     /// The worker stops and hands the job back: nothing is reported.
     private var isAbandoned = false
+    /// The lease has gone to somebody else, who may be this worker's next attempt.
+    private(set) var isLeaseLost = false
 
     /// Results and errors are for people and programs to look at, not a place to keep data.
     private static let resultLimitBytes = 256 * 1024
@@ -49,8 +51,9 @@ final class JobRun: LoopBound, @unchecked Sendable {
         return await report(isExpired ? .failure(TaskFailure("the attempt took too long")) : result)
     }
 
-    /// The lease has gone to another worker.
+    /// The lease has gone: the attempt is broken off.
     func loseLease() {
+        isLeaseLost = true
         context?.isLeaseLost = true
         work?.cancel()
     }
@@ -78,6 +81,7 @@ final class JobRun: LoopBound, @unchecked Sendable {
         let deadlineNs = loop.nowNs &+ UInt64(timeoutMs) * 1_000_000
         let context = TaskContext(
             job: job, payload: payload, deadlineNs: deadlineNs, postgres: postgres, http: http)
+        context.isLeaseLost = isLeaseLost
         self.context = context
         let timer = loop.makeTimer { [weak self] in
             self?.isExpired = true

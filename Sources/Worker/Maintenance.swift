@@ -44,7 +44,7 @@ final class Maintenance: LoopBound, @unchecked Sendable {
         loop.spawn { [self] in
             var waitMs = intervalMs
             do throws(RedisError) {
-                let status = try await queue.maintain()
+                let status = try await queue.maintain(patienceMs: queue.leaseMs / 2)
                 if status.recovered > 0 || status.failed > 0 {
                     logger.warning(
                         "jobs of a lost worker were taken back",

@@ -95,6 +95,8 @@ struct AccountTests {
             (#"{"email":"a@b.c","password":"1234567"}"#, 422, ["/password"]),
             (#"{"email":"","password":""}"#, 422, ["/email", "/password"]),
             (#"{"email":1,"password":true}"#, 422, ["/email", "/password"]),
+            (#"{"email":"a@b.c","password":""}"#, 422, ["/password"]),
+            (#"{"email":"","password":"12345678"}"#, 422, ["/email"]),
             (#"{"email":"a@b.c","password":"12345678","roles":["admin"]}"#, 422, ["/roles"]),
             (#"["a@b.c"]"#, 422, [""]),
             (#"{"email":"a@b.c","email":"x@b.c","password":"12345678"}"#, 400, []),
@@ -107,6 +109,39 @@ struct AccountTests {
             #expect(answer["status"] == .int(Int64(status)) && answer["request_id"]?.stringValue != nil)
             let found = answer["errors"]?.arrayValue?.compactMap { $0["pointer"]?.stringValue } ?? []
             #expect(found == pointers)
+        }
+    }
+
+    @Test("a log-in with a password that no account can have is wrong whatever the account's hash is of")
+    func implausiblePassword() async throws {
+        let fixture = try APIFixture()
+        try await fixture.run { nodes in
+            _ = try nodes[0].signedUp("ann")
+            // What an account with an empty password, or one of another program's, would hold.
+            let digests = [
+                "": "p9c4ucO/R2KPDN+PkWHKJ8BFh72sWSAvoB5iH9pNqCY",
+                "-": "n3VJg65/5b5e0H42i8FiIvubAisd6MhYVqXsfX2GqKQ",
+            ]
+            for digest in digests.values {
+                let hash = "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$\(digest)"
+                try fixture.postgres.psql(
+                    "UPDATE accounts SET password_hash = '\(hash)'", database: fixture.database)
+                for guess in ["abc", "-", "1234567", String(repeating: "x", count: 1025)] {
+                    let body = #"{"email":"ann@example.org","password":"\#(guess)"}"#
+                    let answer = try nodes[0].send("POST", "/v1/sessions", body)
+                    #expect(answer.status == 401 && answer.code == "invalid_credentials")
+                }
+            }
+        }
+    }
+
+    @Test("before a log-in, a body has to be small")
+    func anonymousBody() async throws {
+        try await Shared.run { client async throws in
+            for path in ["/v1/accounts", "/v1/sessions"] {
+                let body = #"{"email":"a@b.c","password":"\#(String(repeating: "x", count: 20_000))"}"#
+                #expect(try client.send("POST", path, body).status == 413)
+            }
         }
     }
 

@@ -29,6 +29,8 @@ struct JobRouteTests {
             (#"{"payload":{}}"#, ["/task"]),
             (#"{"task":"nothing"}"#, ["/task"]),
             (#"{"task":""}"#, ["/task"]),
+            (#"{"task":"webhook","payload":{"url":""}}"#, ["/payload/url"]),
+            (#"{"task":"records.export","payload":{"collection":""}}"#, ["/payload/collection"]),
             (#"{"task":"webhook","payload":{}}"#, ["/payload/url"]),
             (#"{"task":"webhook","payload":{"url":"ftp://x"}}"#, ["/payload/url"]),
             (

@@ -106,6 +106,41 @@ struct RecordTests {
         }
     }
 
+    @Test("a page ends by bytes, too, and the next one goes on behind it")
+    func largePages() async throws {
+        try await Shared.run { client in
+            let user = try client.signedUp("large-pages")
+            let text = String(repeating: "x", count: 700_000)
+            let ids = try (0..<7).map { _ in
+                try user.send("POST", Self.notes, #"{"a":"\#(text)"}"#)["id"]?.stringValue ?? ""
+            }
+            var found: [String] = []
+            var sizes: [Int] = []
+            var query = "?limit=200"
+            while true {
+                let page = try user.send("GET", Self.notes + query)
+                #expect(page.status == 200 && page.body.utf8.count < 3 << 20)
+                let items = page["items"]?.arrayValue ?? []
+                sizes.append(items.count)
+                found += items.compactMap { $0["id"]?.stringValue }
+                guard let cursor = page["next_cursor"]?.stringValue, sizes.count < 20 else { break }
+                query = "?limit=200&cursor=\(cursor)"
+            }
+            #expect(found == ids.sorted() && sizes == [2, 2, 2, 1])
+        }
+    }
+
+    @Test("a number that PostgreSQL would write out in a hundred thousand digits is refused")
+    func exponents() async throws {
+        try await Shared.run { client in
+            let user = try client.signedUp("exponents")
+            let numbers = Array(repeating: "1e131071", count: 200).joined(separator: ",")
+            #expect(try user.send("POST", Self.notes, #"{"a":[\#(numbers)]}"#).status == 400)
+            let fine = try user.send("POST", Self.notes, #"{"a":1e300}"#)
+            #expect(fine.status == 201 && fine.body.utf8.count < 1000)
+        }
+    }
+
     @Test("a body beyond the limit is refused with 413")
     func tooLarge() async throws {
         try await APIFixture().run(["BODY_LIMIT": "2k"]) { nodes in

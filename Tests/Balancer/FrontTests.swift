@@ -113,7 +113,8 @@ struct FrontTests {
             _ = try client.response()
             let line = try #require(try rig.log(1).first)
             for part in [
-                "\"node_id\":\"lb-test\"", "\"message\":\"request\"", "\"client\":\"127.0.0.1\"",
+                "\"node_id\":\"lb-test\"", "\"mode\":\"balancer\"",
+                "\"message\":\"request\"", "\"client\":\"127.0.0.1\"",
                 "\"method\":\"POST\"",
                 "\"target\":\"/path?token=***\"", "\"version\":\"HTTP/1.1\"", "\"host\":\"example.org\"",
                 "\"user_agent\":\"\\\"quoted\\\"\"", "\"request_id\":\"r-1\"",

@@ -63,6 +63,32 @@ struct JSONTests {
         }
     }
 
+    @Test("numbers that would be long when written out are refused, as many as they may be")
+    func exponents() throws {
+        for text in ["1e131071", "[-1E+70000]", "1e-131071", "0e99999999999999999999999999"] {
+            #expect(throws: JSONError.self, "\(text)") { try JSONParser.parse(text) }
+        }
+        // A thousand times 1e308 is 300 kB in PostgreSQL, from 6 kB.
+        let many = "[" + Array(repeating: "1e308", count: 1000).joined(separator: ",") + "]"
+        #expect(throws: JSONError.self) { try JSONParser.parse(many) }
+        // What programs write.
+        let usual = "[" + Array(repeating: "1.2345e-07,6.02e23", count: 20_000).joined(separator: ",") + "]"
+        #expect(try JSONParser.parse(usual).arrayValue?.count == 40_000)
+        #expect(try JSONParser.parse("[1e308,2.5e-308,1e999]").arrayValue?.count == 3)
+    }
+
+    @Test("an object reader finds what is missing or empty, and stops at twenty problems")
+    func objectReader() throws {
+        var reader = try JSONObjectReader(try JSONParser.parse(#"{"a":"","b":"x"}"#))
+        #expect(reader.requiredText("a") == "" && reader.requiredText("b") == "x")
+        #expect(reader.requiredText("c") == "")
+        let problems = #expect(throws: InvalidMembers.self) { try reader.finish() }?.problems
+        #expect(problems?.map(\.pointer) == ["/a", "/c"])
+        let many = "{" + (0..<1000).map { "\"k\($0)\":1" }.joined(separator: ",") + "}"
+        var hostile = try JSONObjectReader(try JSONParser.parse(many))
+        #expect(#expect(throws: InvalidMembers.self) { try hostile.finish() }?.problems.count == 20)
+    }
+
     @Test("a duplicate is found among many names")
     func manyNames() throws {
         let members = (0..<500).map { "\"k\($0)\":\($0)" }

@@ -74,12 +74,13 @@ final class ClusterFixture: LoopBound, @unchecked Sendable {
     /// A balancer's view; it acknowledges each drain that it hears of when told to.
     func view(
         _ id: String, acknowledges: Bool = true, refreshMs: Int = ClusterTiming.refreshMs,
-        log: ChangeLog? = nil
+        log: ChangeLog? = nil, stays: @escaping (ClusterMember) -> Bool = { _ in false }
     ) throws -> ClusterView {
         final class Box { var view: ClusterView? }
         let box = Box()
         let view = ClusterView(
-            cluster: cluster, observerID: id, redis: try client(), logger: Self.logger, refreshMs: refreshMs
+            cluster: cluster, observerID: id, redis: try client(), logger: Self.logger, refreshMs: refreshMs,
+            stays: stays
         ) { members in
             log?.startedMs += members.map(\.record.startedMs)
             guard acknowledges else { return }

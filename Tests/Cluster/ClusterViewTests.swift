@@ -58,4 +58,44 @@ struct ClusterViewTests {
             try await eventually(within: 30, "the one that stays away is forgotten") { view.ids == ["api-2"] }
         }
     }
+
+    @Test("a node that nobody lists any more stays for as long as its owner finds it well")
+    func staysWhileWell() async throws {
+        try await ClusterFixture.run(try TestRedis.shared()) { fixture async throws in
+            let nodeClient = try fixture.client()
+            _ = try await fixture.node("api-1", client: nodeClient)
+            let asked = Locked(0)
+            let isWell = Locked(true)
+            let view = try fixture.view("balancer") { member in
+                asked.withLock { $0 += 1 }
+                return isWell.withLock { $0 }
+            }
+            try await eventually("the node is seen") { view.ids == ["api-1"] }
+            // It can refresh its record no more.
+            nodeClient.close()
+            try await eventually(within: 40, "its end is due, and it stays") { asked.withLock { $0 } > 0 }
+            #expect(view.ids == ["api-1"] && view.member("api-1")?.isMissing == true)
+            isWell.withLock { $0 = false }
+            try await eventually(within: 20, "it is forgotten when it is not well either") {
+                view.ids.isEmpty
+            }
+        }
+    }
+
+    @Test("a Redis that is full still keeps the registry, which grows no more")
+    func fullRedis() async throws {
+        let redis = try TestRedis()
+        try await ClusterFixture.run(redis) { fixture async throws in
+            let node = try await fixture.node("api-1")
+            let directory = try fixture.directory()
+            try redis.cli("CONFIG", "SET", "maxmemory", "1")
+            #expect(try redis.cli("SET", "a", "b").contains("OOM"))
+            await node.setState(.draining)
+            #expect(node.isRegistered)
+            try await Task.sleep(nanoseconds: 3_000_000_000)
+            let members = try await directory.members()
+            #expect(members.map(\.record.state) == [.draining])
+            #expect(members.allSatisfy { $0.ageMs < 2900 })
+        }
+    }
 }

@@ -103,6 +103,47 @@ struct BodyTests {
         }
     }
 
+    @Test("a body that trickles in is given up: silence is not all that is limited, so is the rate")
+    func trickle() async throws {
+        var configuration = HTTPServerConfiguration()
+        configuration.bodyTimeoutMs = 1_000
+        configuration.bodyBytesPerSecond = 1_000
+        try await withServer(configuration: configuration, routes: commonRoutes) { rig in
+            let client = try rig.connect()
+            try client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+            let startNs = monotonicNs()
+            // A byte in time, again and again; the answer comes although none was late.
+            while rig.recorder.all.finished.isEmpty, monotonicNs() - startNs < 20_000_000_000 {
+                try client.send("x")
+                try await Task.sleep(nanoseconds: 100_000_000)
+            }
+            #expect(rig.recorder.all.finished.map(\.status) == [408])
+            #expect(try client.readResponse().status == 408)
+        }
+    }
+
+    @Test("bodies that are gathered may not take more than their share of memory")
+    func heldBodies() async throws {
+        var configuration = HTTPServerConfiguration()
+        configuration.heldBodyLimitBytes = 100_000
+        try await withServer(configuration: configuration, routes: commonRoutes) { rig in
+            let first = try rig.connect()
+            try first.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n")
+            try first.send([UInt8](repeating: 120, count: 89_999))
+            let post = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n"
+            let body = String(repeating: "y", count: 50_000)
+            let second = try rig.connect()
+            // The first one's bytes may still be on their way.
+            try await eventually("there is no room") {
+                let other = try rig.connect()
+                return try other.exchange(post + body).status == 503
+            }
+            try first.send("x")
+            #expect(try first.readResponse().body.utf8.count == 90_000)
+            #expect(try second.exchange(post + body).body == body)
+        }
+    }
+
     @Test("100 Continue is sent when the handler asks for the body, and not before")
     func expectContinue() async throws {
         try await withServer(routes: commonRoutes) { rig in

@@ -74,6 +74,59 @@ struct JobQueueTests {
         }
     }
 
+    @Test("after an outage expired leases are left alone for a while: their holders extend them late")
+    func outage() async throws {
+        let clock = ManualClock()
+        try await JobFixture(clock: clock).run { queue, _ async throws in
+            _ = try await queue.enqueue(.test("a"))
+            _ = try await queue.enqueue(.test("b"))
+            let jobs = try await queue.claim(worker: "w", request: 1, limit: 2)
+            #expect(try await queue.maintain(patienceMs: 5000).recovered == 0)
+            clock.advance(ms: 12_000)
+            #expect(try await queue.maintain(patienceMs: 5000).recovered == 0)
+            clock.advance(ms: 3_000)
+            #expect(try await queue.extend([jobs[0]]).isEmpty)
+            #expect(try await queue.maintain(patienceMs: 5000).recovered == 0)
+            clock.advance(ms: 2_000)
+            #expect(try await queue.maintain(patienceMs: 5000).recovered == 1)
+            #expect(try await queue.complete(jobs[0], result: "1") == .succeeded)
+            #expect(try await queue.complete(jobs[1], result: "1") == .lost)
+        }
+    }
+
+    @Test("a full Redis takes no new jobs, and lets go on what there is")
+    func full() async throws {
+        let clock = ManualClock()
+        let server = try TestRedis()
+        try await JobFixture(url: server.url, clock: clock).run { queue, redis async throws in
+            _ = try await queue.enqueue(.test("a"))
+            _ = try await queue.enqueue(.test("b"))
+            let first = try await queue.claim(worker: "w", request: 1, limit: 1)
+            try await redis.send("CONFIG", "SET", "maxmemory", "1")
+            await #expect(throws: RedisError.self) { try await queue.enqueue(.test("c")) }
+            clock.advance(ms: 9_000)
+            #expect(try await queue.extend(first).isEmpty)
+            let second = try await queue.claim(worker: "w", request: 2, limit: 1)
+            #expect(second.map(\.id) == ["b"])
+            #expect(try await queue.maintain(patienceMs: 5000).leased == 2)
+            #expect(try await queue.complete(first[0], result: "1") == .succeeded)
+            #expect(try await queue.fail(second[0], error: "x", retryAfterMs: nil) == .failed)
+        }
+    }
+
+    @Test("a claim that is repeated, because its reply was lost, begins its leases anew")
+    func repeatedClaim() async throws {
+        let clock = ManualClock()
+        try await JobFixture(clock: clock).run { queue, _ async throws in
+            _ = try await queue.enqueue(.test("a"))
+            let first = try await queue.claim(worker: "w", request: 1, limit: 1)
+            clock.advance(ms: 9_000)
+            #expect(try await queue.claim(worker: "w", request: 1, limit: 1) == first)
+            clock.advance(ms: 9_000)
+            #expect(try await queue.maintain().recovered == 0)
+        }
+    }
+
     @Test("a lease that is extended does not end")
     func heartbeat() async throws {
         let clock = ManualClock()

@@ -9,7 +9,7 @@ struct AccessLogTests {
         defer { pipe.close() }
         let sink = LogSink(descriptor: pipe.writeEnd) { _ in [] }
         defer { sink.close(timeoutMs: 1000) }
-        var log = AccessLog(format: format, nodeID: "lb-1", sink: sink)
+        var log = AccessLog(format: format, nodeID: "lb-1", mode: "balancer", sink: sink)
         var entry = AccessEntry()
         fill(&entry)
         let wantsFlush = log.add(entry, time: LogTime(unixSeconds: 971_211_336, millisecond: 42))
@@ -38,7 +38,7 @@ struct AccessLogTests {
     func json() {
         #expect(
             line(.json, fill)
-                == #"{"time":"2000-10-10T20:55:36.042Z","level":"info","node_id":"lb-1","message":"request","#
+                == #"{"time":"2000-10-10T20:55:36.042Z","level":"info","node_id":"lb-1","mode":"balancer","message":"request","#
                 + #""client":"203.0.113.9","method":"GET","target":"/a?token=***&x=1&password=***","version":"HTTP/1.1","#
                 + #""user_agent":"curl \"8\"","request_id":"r-1","upstream":"api-2","scheme":"https","status":200,"#
                 + #""received_bytes":0,"sent_bytes":2326,"duration_ms":12.034,"upstream_ms":1.000}"# + "\n")
@@ -81,7 +81,7 @@ struct AccessLogTests {
     func off() {
         let sink = LogSink(descriptor: -1) { _ in [] }
         defer { sink.close(timeoutMs: 100) }
-        var log = AccessLog(format: .off, nodeID: "n", sink: sink)
+        var log = AccessLog(format: .off, nodeID: "n", mode: "balancer", sink: sink)
         let isEnabled = log.isEnabled
         let wantsFlush = log.add(AccessEntry(), time: .now())
         #expect(!isEnabled && !wantsFlush)
@@ -93,7 +93,7 @@ struct AccessLogTests {
         defer { pipe.close() }
         let sink = LogSink(descriptor: pipe.writeEnd) { _ in [] }
         defer { sink.close(timeoutMs: 1000) }
-        var log = AccessLog(format: .combined, nodeID: "n", sink: sink)
+        var log = AccessLog(format: .combined, nodeID: "n", mode: "balancer", sink: sink)
         var entry = AccessEntry()
         fill(&entry)
         for _ in 0..<500 { _ = log.add(entry, time: .now()) }

@@ -146,8 +146,50 @@ struct BuiltInTaskTests {
         #expect(numbers == Set(1...1234))
         #expect(result["bytes"] == .int(Int64(text.utf8.count)))
         let files = try fixture.postgres.psql(
-            "SELECT count(*), count(complete_at), max(bytes) FROM files", database: database)
+            "SELECT count(*), count(complete_at), max(bytes) FROM files WHERE job IS NOT NULL",
+            database: database)
         #expect(files == "1|1|\(text.utf8.count)")
+        try await worker.stop()
+        try await fixture.close()
+    }
+
+    @Test("large records are fetched a few at a time, and all of them")
+    func largeExport() async throws {
+        let fixture = try await WorkerFixture()
+        try fixture.postgres.psql(
+            """
+            INSERT INTO records (id, collection, owner, data)
+                SELECT gen_random_uuid(), 'large', '\(fixture.owner)',
+                    jsonb_build_object('n', n, 'text', repeat('x', 400000 + n % 3 * 400000))
+                FROM generate_series(1, 12) n;
+            """, database: fixture.database)
+        let id = try await fixture.enqueue("records.export", .object(["collection": .string("large")]))
+        let worker = try await fixture.start()
+        let job = try await fixture.wait(id, .succeeded)
+        #expect(try JSONParser.parse(job.result ?? "")["records"] == .int(12))
+        let stored = try fixture.postgres.psql(
+            "SELECT sum(octet_length(bytes)) FROM file_chunks", database: fixture.database)
+        #expect(Int(stored).map { $0 > 12 * 790_000 } == true)
+        let largest = try fixture.postgres.psql(
+            "SELECT max(octet_length(bytes)) < 2000000 FROM file_chunks", database: fixture.database)
+        #expect(largest == "t")
+        try await worker.stop()
+        try await fixture.close()
+    }
+
+    @Test("an account whose files take too much room gets no further one")
+    func roomForExports() async throws {
+        let fixture = try await WorkerFixture()
+        try fixture.postgres.psql(
+            """
+            INSERT INTO files (id, owner, job, name, content_type, bytes, complete_at)
+            SELECT gen_random_uuid(), '\(fixture.owner)', gen_random_uuid(), 'x', 'x', 1 << 30, now()
+            FROM generate_series(1, 4)
+            """, database: fixture.database)
+        let id = try await fixture.enqueue("records.export", .object(["collection": .string("notes")]))
+        let worker = try await fixture.start()
+        let job = try await fixture.wait(id, .failed)
+        #expect(job.attempts == 1 && job.error?.contains("too much room") == true)
         try await worker.stop()
         try await fixture.close()
     }

@@ -117,6 +117,77 @@ struct WorkerTests {
         try await fixture.close()
     }
 
+    @Test("a job that the same worker claims again has a new lease, and the old attempt is told")
+    func reclaimed() async throws {
+        let fixture = try await WorkerFixture()
+        let begun = Atomic(0)
+        let told = Atomic(0)
+        let release = Atomic(false)
+        var tasks = TaskRegistry()
+        tasks.add("work", timeoutMs: 60_000) { context in
+            begun.add(1, ordering: .relaxed)
+            while !release.load(ordering: .relaxed) {
+                if context.isLeaseLost {
+                    told.add(1, ordering: .relaxed)
+                    throw TaskFailure("lost")
+                }
+                await context.loop.sleep(ns: 5_000_000)
+            }
+            return .string("done")
+        }
+        let worker = try await fixture.start(tasks: tasks, leaseMs: 1000, settings: ["WORKERS": "1"])
+        let id = try await fixture.enqueue("work")
+        try await eventually("it has begun") { begun.load(ordering: .relaxed) == 1 }
+        // As after an outage of Redis, in which nobody could extend the lease; a heartbeat may come between.
+        let (loop, queue) = (fixture.loop, fixture.queue)
+        try await eventually("it is taken back") {
+            try fixture.redis.cli("ZADD", "trivet:{default:jobs}:leased", "XX", "1", id)
+            return try await loop.perform { try await queue.maintain().recovered } == 1
+        }
+        try await eventually("the same worker has it again, and the first attempt knows") {
+            begun.load(ordering: .relaxed) == 2 && told.load(ordering: .relaxed) == 1
+        }
+        // The second lease lives as long as its attempt: several times its length.
+        for _ in 0..<30 {
+            try await Task.sleep(nanoseconds: 100_000_000)
+            #expect(begun.load(ordering: .relaxed) == 2)
+        }
+        release.store(true, ordering: .relaxed)
+        let job = try await fixture.wait(id, .succeeded)
+        #expect(job.attempts == 2 && job.result == "\"done\"")
+        try await worker.stop()
+        try await fixture.close()
+    }
+
+    @Test("an outage of Redis that outlasts the leases costs no attempt of a job that runs")
+    func longOutage() async throws {
+        let fixture = try await WorkerFixture()
+        let begun = Atomic(0)
+        let release = Atomic(false)
+        var tasks = TaskRegistry()
+        tasks.add("work", timeoutMs: 60_000) { context in
+            begun.add(1, ordering: .relaxed)
+            while !release.load(ordering: .relaxed), !context.isLeaseLost {
+                await context.loop.sleep(ns: 5_000_000)
+            }
+            return .string("done")
+        }
+        let worker = try await fixture.start(tasks: tasks, leaseMs: 3000)
+        let id = try await fixture.enqueue("work")
+        try await eventually("it has begun") { begun.load(ordering: .relaxed) == 1 }
+        fixture.redis.freeze()
+        try await Task.sleep(nanoseconds: 6_000_000_000)
+        fixture.redis.thaw()
+        try await eventually("the lease holds again") {
+            try fixture.redis.cli("ZCOUNT", "trivet:{default:jobs}:leased", "\(unixMs())", "+inf") == "1"
+        }
+        release.store(true, ordering: .relaxed)
+        let job = try await fixture.wait(id, .succeeded)
+        #expect(job.attempts == 1 && begun.load(ordering: .relaxed) == 1)
+        try await worker.stop()
+        try await fixture.close()
+    }
+
     @Test("a worker that stops finishes its jobs; what is not finished in time goes back at once")
     func stopping() async throws {
         let fixture = try await WorkerFixture()

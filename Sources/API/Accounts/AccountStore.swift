@@ -56,7 +56,10 @@ struct AccountStore: Sendable {
         let values: [PostgresValue] = [.text(id), .text(email.text), .text(passwordHash)]
         do throws(PostgresError) {
             guard let idempotency else {
-                return .created(try Self.account(try await query(Self.insert, values)[0]))
+                guard let row = try await query(Self.insert, values).first else {
+                    throw PostgresError(.protocol, "the account was not made: a trigger or rule took it")
+                }
+                return .created(try Self.account(row))
             }
             let rows = try await query(
                 Self.insertOnce, values + [.bytes(idempotency.keyHash), .bytes(idempotency.fingerprint)])

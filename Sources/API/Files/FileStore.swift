@@ -17,7 +17,8 @@ struct FileStore: Sendable {
         "file_by_id", readOnly: true,
         """
         SELECT id, name, content_type, bytes FROM files
-        WHERE id = $1 AND (owner = $2 OR $3::boolean) AND complete_at IS NOT NULL
+        WHERE id = $1 AND (owner = $2 OR $3::boolean) AND job IS NOT NULL
+            AND complete_at > now() - interval '7 days'
         """)
 
     private static let chunk = Statement(

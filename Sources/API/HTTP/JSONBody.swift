@@ -7,16 +7,22 @@ struct JSONBody {
     /// As it was sent, for what is stored as it is.
     let bytes: [UInt8]
 
+    /// What is enough for those who have not logged in yet.
+    static let anonymousLimitBytes = 16 * 1024
+
     /// Reads the whole body.
+    /// - Parameter limitBytes: the most that is accepted; the server's limit when nil.
     /// - Throws: `HTTPError` 413 beyond the limit and 415 when it is declared as something else; `JSONError`.
-    static func read(_ request: Request) async throws -> JSONBody {
+    static func read(_ request: Request, limitBytes: Int? = nil) async throws -> JSONBody {
         if let type = request.header(.contentType) {
             let essence = type.prefix { $0 != ";" }.lowercased().filter { $0 != " " }
             guard essence == "application/json" || essence.hasSuffix("+json") else {
                 throw HTTPError(.unsupportedMediaType, "The body must be application/json.")
             }
         }
-        let bytes = try await request.outsideDeadline { try await request.body.collect() }
+        let bytes = try await request.outsideDeadline {
+            try await request.body.collect(limitBytes: limitBytes)
+        }
         return JSONBody(value: try JSONParser.parse(bytes), bytes: bytes)
     }
 

@@ -52,14 +52,21 @@ struct RecordStore: Sendable {
         "SELECT \(columns) FROM records WHERE id = $1 AND collection = $2 AND (owner = $3 OR $4::boolean)")
 
     private static let listOwn = Statement(
-        "record_list_own", readOnly: true,
-        """
-        SELECT \(columns) FROM records WHERE owner = $1 AND collection = $2 AND id > $3 ORDER BY id LIMIT $4::bigint
-        """)
+        "record_list_own", readOnly: true, page(of: "collection = $1 AND owner = $5"))
 
-    private static let listAll = Statement(
-        "record_list_all", readOnly: true,
-        "SELECT \(columns) FROM records WHERE collection = $1 AND id > $2 ORDER BY id LIMIT $3::bigint")
+    private static let listAll = Statement("record_list_all", readOnly: true, page(of: "collection = $1"))
+
+    /// $2: the id before the page, $3: how many records, $4: how many bytes. A page ends with what comes first, but has one
+    /// record at least. Data that is too much for it is not even read.
+    private static func page(of condition: StaticString) -> String {
+        """
+        SELECT \(columns), follows FROM (
+            SELECT *, sum(bytes) OVER place AS total, lead(id) OVER place IS NOT NULL AS follows
+            FROM (SELECT * FROM records WHERE \(condition) AND id > $2 ORDER BY id LIMIT $3::bigint + 1) AS wanted
+            WINDOW place AS (ORDER BY id)) AS measured
+        WHERE total <= $4::bigint OR total = bytes ORDER BY id LIMIT $3::bigint
+        """
+    }
 
     private static let update = Statement(
         "record_update",
@@ -85,7 +92,10 @@ struct RecordStore: Sendable {
     ) async throws(PostgresError) -> Creation {
         let values: [PostgresValue] = [.text(id), .text(scope.collection), .text(scope.account), .json(data)]
         guard let idempotency else {
-            return .created(try Self.record(try await query(Self.insert, values)[0]))
+            guard let row = try await query(Self.insert, values).first else {
+                throw PostgresError(.protocol, "the record was not made: a trigger or rule took it")
+            }
+            return .created(try Self.record(row))
         }
         let rows = try await query(
             Self.insertOnce, values + [.bytes(idempotency.keyHash), .bytes(idempotency.fingerprint)])
@@ -102,15 +112,24 @@ struct RecordStore: Sendable {
         return try rows.first.map { row throws(PostgresError) in try Self.record(row) }
     }
 
-    /// Up to `limit` records behind the one called `after`, in the order of their ids.
-    func list(scope: RecordScope, after: String, limit: Int) async throws(PostgresError) -> [Record] {
+    /// Records behind the one called `after`, in the order of their ids, and whether more follow: up to `limit`, and no
+    /// more than fit `pageBytes` unless a single one is larger.
+    func list(
+        scope: RecordScope, after: String, limit: Int
+    ) async throws(PostgresError) -> (records: [Record], hasMore: Bool) {
+        let values: [PostgresValue] = [
+            .text(scope.collection), .text(after), .int(limit), .int(Self.pageBytes),
+        ]
         let rows =
             scope.seesAll
-            ? try await query(Self.listAll, [.text(scope.collection), .text(after), .int(limit)])
-            : try await query(
-                Self.listOwn, [.text(scope.account), .text(scope.collection), .text(after), .int(limit)])
-        return try rows.map { row throws(PostgresError) in try Self.record(row) }
+            ? try await query(Self.listAll, values)
+            : try await query(Self.listOwn, values + [.text(scope.account)])
+        let records = try rows.map { row throws(PostgresError) in try Self.record(row) }
+        return (records, try rows.last?.get("follows") ?? false)
     }
+
+    /// A page takes about five times its size in memory while it is answered.
+    private static let pageBytes = 2 << 20
 
     /// Replaces the data of a record.
     /// - Parameter versions: the versions of which it must have one, nil for any.

@@ -18,7 +18,8 @@ extension APIService {
 
     /// `{email, password}` → 201 with the account. 409 when there is one with this email already.
     private func createAccount(_ request: Request) async throws -> Response {
-        var reader = try JSONObjectReader(try await JSONBody.read(request).value)
+        let body = try await JSONBody.read(request, limitBytes: JSONBody.anonymousLimitBytes)
+        var reader = try JSONObjectReader(body.value)
         let (email, password) = Credentials.read(&reader, isNew: true)
         try reader.finish()
         guard let email else { throw InvalidMembers("/email", Email.rule) }

@@ -102,9 +102,7 @@ extension APIService {
             }
             after = id
         }
-        // One more than asked for tells whether there is a next page.
-        let records = try await stores.records.list(scope: scope, after: after, limit: limit + 1)
-        let page = records.prefix(limit)
+        let (page, hasMore) = try await stores.records.list(scope: scope, after: after, limit: limit)
         return .json { json in
             json.beginObject()
             json.key("items")
@@ -113,7 +111,7 @@ extension APIService {
             json.endArray()
             json.member(
                 "next_cursor",
-                records.count > limit ? page.last.map { RecordCursor.encode(after: $0.id) } : nil)
+                hasMore ? page.last.map { RecordCursor.encode(after: $0.id) } : nil)
             json.endObject()
         }
     }

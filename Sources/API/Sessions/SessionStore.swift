@@ -39,8 +39,9 @@ struct SessionStore: Sendable {
     private static let touch = RedisScript(
         """
         if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-        redis.call('HSET', KEYS[1], 'used_at', ARGV[1], 'expires_at', ARGV[2])
-        return redis.call('PEXPIREAT', KEYS[1], ARGV[2])
+        -- First what takes no memory: after it a full Redis lets the rest pass.
+        redis.call('PEXPIREAT', KEYS[1], ARGV[2])
+        return redis.call('HSET', KEYS[1], 'used_at', ARGV[1], 'expires_at', ARGV[2])
         """)
 
     private func endMs(createdAtMs: Int, nowMs: Int) -> Int {
@@ -86,7 +87,9 @@ struct SessionStore: Sendable {
         }
         if nowMs - session.usedAtMs >= min(Self.touchIntervalMs, ttlMs / 4) {
             let endMs = endMs(createdAtMs: session.createdAtMs, nowMs: nowMs)
-            try await redis.eval(Self.touch, keys: [key], arguments: [nowMs, endMs], deadlineNs: deadlineNs)
+            // What could be read is good; without this it only ends earlier.
+            _ = try? await redis.eval(
+                Self.touch, keys: [key], arguments: [nowMs, endMs], deadlineNs: deadlineNs)
         }
         return session
     }

@@ -42,8 +42,17 @@ package final class RegistryDiscovery: LoopBound, @unchecked Sendable {
             lookUp: { endpoint throws(IOError) in
                 try await Resolver.resolve(endpoint, timeoutMs: Self.resolveTimeoutMs, loop: loop)
             }, onChange: { [weak self] in self?.apply() })
-        view = ClusterView(cluster: cluster, observerID: registry.record.id, redis: redis, logger: logger) {
-            [weak self] members in self?.take(members)
+        view = ClusterView(
+            cluster: cluster, observerID: registry.record.id, redis: redis, logger: logger,
+            stays: { [weak self] in self?.stays($0) ?? true }, onChange: { [weak self] in self?.take($0) })
+    }
+
+    /// Whether a node that is no longer listed is still there.
+    private func stays(_ member: ClusterMember) -> Bool {
+        // Redis takes no writes from us (it is full, or read-only): nobody can refresh, so absence says nothing.
+        guard registry.isRegistered else { return true }
+        return table.all.contains {
+            $0.id == member.record.id && $0.source == .registry && $0.isHealthy.load(ordering: .relaxed)
         }
     }
 

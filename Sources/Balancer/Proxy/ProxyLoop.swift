@@ -99,7 +99,7 @@ package final class ProxyLoop: LoopBound, @unchecked Sendable {
         selector = Selector(policy: policy, seed: .random(in: .min ... .max))
         waiting = WaitingLine(loop: loop, room: room)
         self.traffic = traffic
-        accessLog = AccessLog(format: settings.accessLog, nodeID: nodeID, sink: sink)
+        accessLog = AccessLog(format: settings.accessLog, nodeID: nodeID, mode: "balancer", sink: sink)
     }
 
     /// Where a request that came without TLS is sent on to, when it is.

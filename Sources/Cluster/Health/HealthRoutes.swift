@@ -104,12 +104,18 @@ package struct HealthRoutes: Sendable {
     }
 
     private func cluster(_ request: Request) async throws(HTTPError) -> Response {
+        let members: [ClusterMember]
         do throws(RedisError) {
-            return .json(ClusterHealth(try await views[request.loop.index].directory.members()).json)
+            members = try await views[request.loop.index].directory.members()
         } catch {
             throw .unavailable(
                 "The registry of nodes cannot be reached at the moment.", code: "redis_unavailable")
         }
+        // At least this node would stand in it.
+        guard !members.isEmpty else {
+            throw .unavailable("The registry of nodes takes no entries.", code: "redis_unavailable")
+        }
+        return .json(ClusterHealth(members).json)
     }
 
     private func worker(_ request: Request) -> Response {

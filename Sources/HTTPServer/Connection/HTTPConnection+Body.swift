@@ -16,7 +16,12 @@ struct BodyReader {
     var limitBytes = Int.max
     /// Content that has been taken from the connection and not yet given to the handler.
     var content: [UInt8] = []
+    /// How much of it the loop's server has been told of.
+    var heldBytes = 0
     var continuation: UnsafeContinuation<Void, Never>?
+    /// When the present wait for the client began, and how long those before it took together.
+    var waitingSinceNs: UInt64 = 0
+    var waitedNs: UInt64 = 0
     /// Why the body will never be complete. Sticks: a body that failed once is not read any further.
     var failure: HTTPError?
 
@@ -50,13 +55,36 @@ extension HTTPConnection {
         if wasFull { channel.resumeReading() }
         if !isReaderSatisfied {
             sendContinue()
-            armTimer(afterMs: server.configuration.bodyTimeoutMs)
+            reader.waitingSinceNs = loop.nowNs
+            armBodyTimer()
             await withUnsafeContinuation { reader.continuation = $0 }
         }
         if let failure = reader.failure { throw failure }
         var content: [UInt8] = []
         swap(&content, &reader.content)
+        noteHeldBytes()
         return content
+    }
+
+    /// The longest silence, and never more than what the whole body may take: its client owes a least rate.
+    private func armBodyTimer() {
+        let configuration = server.configuration
+        let silenceNs = UInt64(max(0, configuration.bodyTimeoutMs)) &* 1_000_000
+        guard configuration.bodyBytesPerSecond > 0 else {
+            timer.arm(afterNs: silenceNs)
+            return
+        }
+        let earnedNs =
+            UInt64(inbound.receivedBytes) &* 1_000_000_000 / UInt64(configuration.bodyBytesPerSecond)
+        let spentNs = reader.waitedNs &+ (loop.nowNs &- reader.waitingSinceNs)
+        let allowedNs = silenceNs &+ earnedNs
+        timer.arm(afterNs: min(silenceNs, allowedNs > spentNs ? allowedNs &- spentNs : 0))
+    }
+
+    /// Tells the loop's server how much of a body this connection holds.
+    private func noteHeldBytes() {
+        server.heldBodyBytes += reader.content.count - reader.heldBytes
+        reader.heldBytes = reader.content.count
     }
 
     /// New bytes have come while a handler is running.
@@ -66,7 +94,7 @@ extension HTTPConnection {
         if isReaderSatisfied {
             resumeReader()
         } else {
-            armTimer(afterMs: server.configuration.bodyTimeoutMs)
+            armBodyTimer()
         }
     }
 
@@ -87,7 +115,12 @@ extension HTTPConnection {
                 }
                 reader.content.append(contentsOf: bytes)
             }
+            noteHeldBytes()
             if inbound.receivedBytes > reader.limitBytes { failBody(tooLarge) }
+            if server.heldBodyBytes > server.configuration.heldBodyLimitBytes {
+                failBody(
+                    HTTPError.unavailable("Too much is being sent at the same time.", code: "overloaded"))
+            }
         } catch {
             failBody(HTTPError(error.status, "The body is malformed: \(error.reason)."))
         }
@@ -108,12 +141,14 @@ extension HTTPConnection {
     func failBody(_ error: HTTPError) {
         if reader.failure == nil { reader.failure = error }
         reader.content = []
+        noteHeldBytes()
         resumeReader()
     }
 
     private func resumeReader() {
         guard let continuation = reader.continuation else { return }
         reader.continuation = nil
+        reader.waitedNs &+= loop.nowNs &- reader.waitingSinceNs
         timer.cancel()
         continuation.resume()
     }

@@ -1,14 +1,18 @@
 -- ARGV: now, worker, request, limit, lease_ms
 -- Reply: for each job {id, task, payload, owner, attempts, max_attempts, fence, timeout_ms, created_at}
--- Idempotent by request: who did not get the reply sends it again and gets the same jobs.
+-- Idempotent by request: who did not get the reply sends it again and gets the same jobs, their leases renewed.
 local claim = P .. 'claim:' .. ARGV[2]
 local token = ARGV[2] .. '/' .. ARGV[3]
 local last = redis.call('HMGET', claim, 'request', 'ids')
 local ids = {}
 if last[1] == ARGV[3] then
   for id in string.gmatch(last[2], '[^,]+') do
-    if redis.call('HGET', P .. 'job:' .. id, 'lease') == token then ids[#ids + 1] = id end
+    if redis.call('HGET', P .. 'job:' .. id, 'lease') == token then
+      redis.call('ZADD', LEASED, now + tonumber(ARGV[5]), id)
+      ids[#ids + 1] = id
+    end
   end
+  redis.call('PEXPIRE', claim, ARGV[5])
 else
   local popped = redis.call('ZPOPMIN', READY, ARGV[4])
   for position = 1, #popped, 2 do

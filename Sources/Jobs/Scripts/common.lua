@@ -9,6 +9,10 @@ if now == 0 then
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+-- A full Redis refuses what could take memory, but only as the first write of a script. What goes on with jobs that are there
+-- already must go on, so it begins with a write that takes none.
+local function begin_writing() redis.call('ZREM', LEASED, '') end
+
 -- Hands a job to whoever claims next, in the order of `at`. Workers are told when there is work where there was none:
 -- a worker with a free hand has always emptied the list before it waits.
 local function make_ready(id, at)

@@ -1,5 +1,6 @@
 -- ARGV: now, lease_ms, then id and token of each job
 -- Reply: for each job 1, or 0 when the lease is no longer the caller's
+begin_writing()
 local kept = {}
 for position = 3, #ARGV, 2 do
   local id = ARGV[position]

@@ -1,12 +1,23 @@
--- ARGV: now, limit, retention_ms
+-- ARGV: now, limit, retention_ms, patience_ms or 0
 -- Reply: {promoted, recovered, failed, ready, leased, scheduled, milliseconds until the next is due or -1}
 local due = redis.call('ZRANGEBYSCORE', SCHEDULED, '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 for position = 1, #due, 2 do
   redis.call('ZREM', SCHEDULED, due[position])
   make_ready(due[position], due[position + 1])
 end
+-- When nobody has been here for longer than patience_ms, Redis was away, or frozen: leases have expired that nobody could
+-- extend. Their holders get the time to do it late.
+local patience, from = tonumber(ARGV[4]), 0
+if patience > 0 then
+  local seen = redis.call('HMGET', P .. 'maintenance', 'at', 'takes_back_from')
+  from = tonumber(seen[2] or 0)
+  if seen[1] and now - tonumber(seen[1]) > patience then from = now + patience end
+  begin_writing()
+  redis.call('HSET', P .. 'maintenance', 'at', now, 'takes_back_from', from)
+end
 local recovered, failed = 0, 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASED, '-inf', now, 'LIMIT', 0, ARGV[2])) do
+local expired = now >= from and redis.call('ZRANGEBYSCORE', LEASED, '-inf', now, 'LIMIT', 0, ARGV[2]) or {}
+for _, id in ipairs(expired) do
   local job = P .. 'job:' .. id
   redis.call('ZREM', LEASED, id)
   local known = redis.call('HMGET', job, 'attempts', 'max_attempts', 'run_at')

@@ -17,6 +17,7 @@ package enum AccessLogFormat: String, Sendable, CaseIterable {
 package struct AccessLog: ~Copyable {
     private let format: AccessLogFormat
     private let nodeID: String
+    private let mode: String
     private let sink: LogSink
     private var lines = ByteBuffer()
     private var lineCount = 0
@@ -25,9 +26,10 @@ package struct AccessLog: ~Copyable {
     private static let batchBytes = 16 << 10
 
     /// An access log that writes to `sink`; with `.off` it does nothing.
-    package init(format: AccessLogFormat, nodeID: String, sink: LogSink) {
+    package init(format: AccessLogFormat, nodeID: String, mode: String, sink: LogSink) {
         self.format = format
         self.nodeID = nodeID
+        self.mode = mode
         self.sink = sink
     }
 
@@ -46,7 +48,7 @@ package struct AccessLog: ~Copyable {
         let wasEmpty = lineCount == 0
         switch format {
         case .off: return false
-        case .json: AccessLogLine.appendJSON(entry, time, nodeID, to: &lines)
+        case .json: AccessLogLine.appendJSON(entry, time, nodeID, mode, to: &lines)
         case .combined: AccessLogLine.appendCombined(entry, time, to: &lines)
         }
         lineCount += 1

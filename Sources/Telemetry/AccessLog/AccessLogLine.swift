@@ -3,12 +3,15 @@ import Bytes
 /// The two forms of an access log line.
 enum AccessLogLine {
     static func appendJSON(
-        _ entry: borrowing AccessEntry, _ time: LogTime, _ nodeID: String, to line: inout ByteBuffer
+        _ entry: borrowing AccessEntry, _ time: LogTime, _ nodeID: String, _ mode: String,
+        to line: inout ByteBuffer
     ) {
         line.append("{\"time\":\"")
         time.appendRFC3339(to: &line)
         line.append("\",\"level\":\"info\",\"node_id\":\"")
         line.appendJSONText(nodeID)
+        line.append("\",\"mode\":\"")
+        line.appendJSONText(mode)
         line.append("\",\"message\":\"request\"")
         for text in AccessEntry.Text.inOrder {
             entry.with(text) { bytes in

@@ -75,12 +75,19 @@ final class Child {
         return true
     }
 
-    /// Starts it again when it is time to. True when it did.
-    func restartIfDue() throws(UpFailure) -> Bool {
-        guard case .waiting(let untilMs) = state, Clock.nowMs >= untilMs else { return false }
+    /// Starts it again when it is time to. A machine that cannot at the moment (no process, no file is to be had) is a
+    /// start that failed: the next one follows.
+    /// - Throws: why it could not be started.
+    func restartIfDue() throws(UpFailure) {
+        guard case .waiting(let untilMs) = state, Clock.nowMs >= untilMs else { return }
         restarts += 1
-        try start()
-        return true
+        do throws(UpFailure) {
+            try start()
+        } catch {
+            let delayMs = backoff.ended(wasReady: false, ranMs: 0)
+            state = .waiting(untilMs: Clock.nowMs + max(delayMs, 100))
+            throw error
+        }
     }
 
     /// It has ended by itself, with `status` of wait(2). Returns a line that says how, and what happens now.

@@ -140,11 +140,10 @@ final class Stack {
         let before = snapshot
         noteEnded(timeoutMs: timeoutMs, isStopping: false)
         for child in databases + nodes {
-            do {
-                _ = try child.restartIfDue()
+            do throws(UpFailure) {
+                try child.restartIfDue()
             } catch {
-                say("\(error)")
-                throw error
+                say("\(error); trying again")
             }
             if child.checkReady() && state == "ready" {
                 say("\(child.name) is ready again (pid \(child.pid))")

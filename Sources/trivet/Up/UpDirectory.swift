@@ -81,12 +81,15 @@ struct UpDirectory {
         let longest = "/.s.PGSQL.5432".utf8.count
         let folder =
             beside.utf8.count + longest <= 107 ? beside : "/tmp/trivet-\(getuid())-\(fingerprint(path))"
-        try makeFolder(folder, mode: 0o700, owner: owner)
+        // Looked at before anything is done to it: in /tmp somebody else may have made one of this name, with something in it.
         var status = stat()
-        let expected = owner?.user ?? getuid()
-        guard lstat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, status.st_uid == expected,
-            status.st_mode & 0o077 == 0
+        if lstat(folder, &status) != 0 {
+            guard mkdir(folder, 0o700) == 0, lstat(folder, &status) == 0 else { throw failure(folder) }
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR, status.st_mode & 0o077 == 0,
+            status.st_uid == getuid() || status.st_uid == owner?.user
         else { throw UpFailure("\(folder) is not a folder of ours; remove it") }
+        try makeFolder(folder, mode: 0o700, owner: owner)
         return folder
     }
 
