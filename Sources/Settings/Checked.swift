@@ -5,6 +5,11 @@ package struct SettingProblem: Sendable, Equatable, CustomStringConvertible {
     /// What is wrong and what is accepted, in one line, without secrets.
     package let message: String
 
+    package init(name: String, message: String) {
+        self.name = name
+        self.message = message
+    }
+
     package var description: String { "\(name): \(message)" }
 }
 

@@ -72,6 +72,11 @@ enum Modes {
 extension APIConfiguration: RunnableConfiguration {
     func supervised() throws(InvalidAddress) -> SupervisedNode { try SupervisedNode(.api, node) }
 
+    func check(_ check: inout ConfigurationCheck) {
+        check.postgres(databaseURL)
+        check.redis(redisURL)
+    }
+
     func serve(_ sockets: InheritedSockets, _ control: ControlSocket) -> Int32 {
         Modes.serve(node, control: control) { group in
             try APINode(self, version: TrivetVersion.current, group: group, sockets: sockets)
@@ -81,6 +86,11 @@ extension APIConfiguration: RunnableConfiguration {
 
 extension WorkerConfiguration: RunnableConfiguration {
     func supervised() throws(InvalidAddress) -> SupervisedNode { try SupervisedNode(.worker, node) }
+
+    func check(_ check: inout ConfigurationCheck) {
+        check.postgres(databaseURL)
+        check.redis(redisURL)
+    }
 
     func serve(_ sockets: InheritedSockets, _ control: ControlSocket) -> Int32 {
         Modes.serve(node, control: control) { group in
@@ -92,6 +102,12 @@ extension WorkerConfiguration: RunnableConfiguration {
 extension BalancerConfiguration: RunnableConfiguration {
     func supervised() throws(InvalidAddress) -> SupervisedNode {
         try SupervisedNode(.balancer, node, http: listenHTTP)
+    }
+
+    func check(_ check: inout ConfigurationCheck) {
+        check.listen("LISTEN_HTTP", listenHTTP)
+        check.redis(redisURL)
+        check.certificate(tls)
     }
 
     func serve(_ sockets: InheritedSockets, _ control: ControlSocket) -> Int32 {
@@ -109,6 +125,8 @@ protocol RunnableConfiguration: ReadableConfiguration {
     var node: NodeConfiguration { get }
     /// What its supervisor needs to know.
     func supervised() throws(InvalidAddress) -> SupervisedNode
+    /// Notes what of its own, beyond `node`, cannot work.
+    func check(_ check: inout ConfigurationCheck)
     /// Runs the serving process to its end and returns the exit code.
     func serve(_ sockets: InheritedSockets, _ control: ControlSocket) -> Int32
 }

@@ -59,6 +59,22 @@ import Testing
                 """)
     }
 
+    @Test(
+        "what cannot work is found before anything is opened: ports, addresses, certificates",
+        arguments: [["--check"], []])
+    func cannotWork(more: [String]) throws {
+        let environment = [
+            "REDIS_URL": "redis://h:99999", "DATABASE_URL": "postgres://u@h:99999/d", "LISTEN": "myhost:8080",
+        ]
+        let (code, output) = try run(["--mode", "api"] + more, environment)
+        let names = output.split(separator: "\n").map { $0.split(separator: " ")[1] }
+        #expect(code == 78 && names == ["LISTEN:", "DATABASE_URL:", "REDIS_URL:"], "\(output)")
+        let junk = try directory.write("junk.pem", "junk")
+        let files = ["TLS_CERTIFICATE": junk, "TLS_KEY": junk, "UPSTREAMS": "127.0.0.1:1"]
+        let (balancerCode, balancerOutput) = try run(["--mode", "balancer"] + more, files)
+        #expect(balancerCode == 78 && balancerOutput.contains("trivet: TLS_CERTIFICATE, TLS_KEY: "))
+    }
+
     @Test("the mode may come from MODE; without any the command line says what to do")
     func mode() throws {
         #expect(try run(["--check"], backends.merging(["MODE": "api"]) { $1 }).code == 0)

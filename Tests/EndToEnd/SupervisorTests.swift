@@ -57,13 +57,18 @@ extension EndToEnd {
         func hopeless() async throws {
             try await onThread {
                 let directory = try TestDirectory()
+                let certificate = try TestCertificate()
                 let files = [
-                    "TLS_CERTIFICATE": try directory.write("c.pem", "no certificate"),
-                    "TLS_KEY": try directory.write("k.pem", "no key"), "TLS": "on",
+                    "TLS": "on",
+                    "TLS_CERTIFICATE": try directory.write(
+                        "c.pem", contents(of: certificate.certificatePath)),
+                    "TLS_KEY": try directory.write("k.pem", contents(of: certificate.keyPath)),
                 ]
-                let node = try LoneBalancer(upstream: 1, files, directory: directory, waits: false)
+                let node = try LoneBalancer(upstream: 1, files, directory: directory)
+                _ = try directory.write("c.pem", "no certificate any more")
+                kill(node.servingPID, SIGKILL)
                 #expect(try node.process.wait(within: 30) == .exited(69))
-                #expect(node.logged("serving process started") == 5)
+                #expect(node.logged("serving process started") == 6)
                 #expect(node.logged("no serving process becomes ready") == 1, "\(node.process.output)")
             }
         }

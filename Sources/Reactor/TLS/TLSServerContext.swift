@@ -89,6 +89,14 @@ package final class TLSServerContext: LoopBound, @unchecked Sendable {
 
     deinit { for context in owned { SSL_CTX_free(context) } }
 
+    /// Whether a server could use it: reads the files, checks that the key belongs to the certificate. From any thread.
+    /// - Throws: `IOError` of kind `tls` that names the file.
+    package static func check(_ certificate: TLSServerConfiguration.Certificate) throws(IOError) {
+        guard let context = SSL_CTX_new(TLS_server_method()) else { throw takeTLSError("TLS context") }
+        defer { SSL_CTX_free(context) }
+        try load(certificate, into: context)
+    }
+
     private static func load(
         _ certificate: TLSServerConfiguration.Certificate, into context: OpaquePointer
     ) throws(IOError) {

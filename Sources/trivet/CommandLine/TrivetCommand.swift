@@ -51,15 +51,20 @@ struct TrivetCommand: ParsableCommand {
         do {
             checked = try Configuration.read(environment: environment)
         } catch {
-            for problem in error.problems { StandardError.write("trivet: \(problem)") }
-            throw ExitCode(TrivetExit.configuration)
+            try Self.refuse(error.problems)
+        }
+        let control = ControlSocket(environment: environment)
+        if control == nil {
+            var check = ConfigurationCheck()
+            check.listen(checked.configuration.node)
+            checked.configuration.check(&check)
+            if !check.problems.isEmpty { try Self.refuse(check.problems) }
         }
         if check {
             StandardOutput.write(json ? CheckReport.json(checked) : CheckReport.table(checked))
             return
         }
         let configuration = checked.configuration
-        let control = ControlSocket(environment: environment)
         let code: Int32
         if let control {
             Lifecycle.blockSignals()
@@ -77,6 +82,11 @@ struct TrivetCommand: ParsableCommand {
         }
         Log.flush()
         throw ExitCode(code)
+    }
+
+    private static func refuse(_ problems: [SettingProblem]) throws -> Never {
+        for problem in problems { StandardError.write("trivet: \(problem)") }
+        throw ExitCode(TrivetExit.configuration)
     }
 
     private func supervise(_ configuration: some RunnableConfiguration, _ environment: [String: String])
