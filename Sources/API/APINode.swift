@@ -69,8 +69,11 @@ package final class APINode: ServingNode, @unchecked Sendable {
     /// Listens, registers, and becomes ready as soon as the database is up to date. On the control loop.
     /// - Throws: `IOError` that names an address, `MigrationError` when the schema cannot be made.
     package func start() async throws {
-        status.isMigrated = configuration.migrate == .off
-        if !status.isMigrated { try await migrate() }
+        if configuration.migrate == .off {
+            tasks.append(loop.spawn { [self] in await waitForSchema() })
+        } else {
+            try await migrate()
+        }
         try listen()
         await register()
         let housekeeping = Housekeeping(pool: contexts[0].postgres, logger: logger)
@@ -124,7 +127,8 @@ package final class APINode: ServingNode, @unchecked Sendable {
             await loop.sleep(ns: 500_000_000)
             do throws(MigrationError) {
                 try await migrateOnce()
-                await registry?.setState(.ready)
+                // It may have been told to stop meanwhile: what drains does not become ready again.
+                if !status.isDraining { await registry?.setState(.ready) }
                 return
             } catch {
                 if case .unavailable = error { continue }
@@ -132,6 +136,27 @@ package final class APINode: ServingNode, @unchecked Sendable {
                 logger.critical("the schema cannot be made", metadata: ["reason": "\(error)"])
                 return
             }
+        }
+    }
+
+    /// Somebody else brings the schema up to date (`trivet migrate`): becomes ready when that has been done.
+    private func waitForSchema() async {
+        let newest = Migrations.all.last?.number ?? 0
+        var hasWarned = false
+        while !Task.isCancelled, !status.isDraining {
+            let found = try? await contexts[0].postgres.lastMigration()
+            if let found, found >= newest {
+                status.isMigrated = true
+                if !status.isDraining { await registry?.setState(.ready) }
+                return
+            }
+            if !hasWarned {
+                logger.warning(
+                    "MIGRATE=off, and the schema is not there: run trivet migrate",
+                    metadata: ["found": "\(found.map(String.init) ?? "unknown")", "wanted": "\(newest)"])
+                hasWarned = true
+            }
+            await loop.sleep(ns: 500_000_000)
         }
     }
 

@@ -181,6 +181,22 @@ struct HealthTests {
         }
     }
 
+    @Test("with MIGRATE=off a node is not ready before somebody has made the schema")
+    func schemaOfOthers() async throws {
+        let fixture = try APIFixture()
+        try await fixture.run(["MIGRATE": "off"]) { nodes in
+            let before = try nodes[0].send("GET", "/health/ready")
+            #expect(before.status == 503)
+            #expect(before["checks"]?["postgres"] == .string("not migrated"))
+            // Another node, which may.
+            let (other, group) = try await fixture.start("other")
+            try await eventually("it is ready") { try nodes[0].send("GET", "/health/ready").status == 200 }
+            _ = try nodes[0].signedUp("ann")
+            try await other.loop.perform { await other.stop() }
+            group.shutdown()
+        }
+    }
+
     @Test("nodes that start at the same time apply the migrations once")
     func migrations() async throws {
         let fixture = try APIFixture()
