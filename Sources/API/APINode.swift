@@ -142,20 +142,24 @@ package final class APINode: ServingNode, @unchecked Sendable {
     /// Somebody else brings the schema up to date (`trivet migrate`): becomes ready when that has been done.
     private func waitForSchema() async {
         let newest = Migrations.all.last?.number ?? 0
-        var hasWarned = false
+        var said = ""
         while !Task.isCancelled, !status.isDraining {
-            let found = try? await contexts[0].postgres.lastMigration()
-            if let found, found >= newest {
-                status.isMigrated = true
-                if !status.isDraining { await registry?.setState(.ready) }
-                return
+            var reason = ""
+            do throws(PostgresError) {
+                let found = try await contexts[0].postgres.lastMigration()
+                if found >= newest {
+                    status.isMigrated = true
+                    if !status.isDraining { await registry?.setState(.ready) }
+                    return
+                }
+                reason = "MIGRATE=off, and of \(newest) migrations \(found) are there: run trivet migrate"
+            } catch {
+                reason = error.message
             }
-            if !hasWarned {
-                logger.warning(
-                    "MIGRATE=off, and the schema is not there: run trivet migrate",
-                    metadata: ["found": "\(found.map(String.init) ?? "unknown")", "wanted": "\(newest)"])
-                hasWarned = true
+            if reason != said {
+                logger.warning("not ready without the schema", metadata: ["reason": "\(reason)"])
             }
+            said = reason
             await loop.sleep(ns: 500_000_000)
         }
     }

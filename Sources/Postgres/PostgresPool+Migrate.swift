@@ -22,8 +22,7 @@ extension PostgresPool {
         return try await Migrator(connection: connection, timeoutMs: timeoutMs).run(migrations)
     }
 
-    /// The number of the last migration that the database has; 0 when it has none. For `--check` and
-    /// readiness.
+    /// The number of the last migration that the database has; 0 when it has none.
     package func lastMigration() async throws(PostgresError) -> Int {
         do throws(PostgresError) {
             let sql = "SELECT coalesce(max(number), 0)::bigint AS number FROM trivet_migrations"

@@ -1,4 +1,5 @@
-/// What a mode runs: a node that serves until it is told how to leave. All is called on its loop.
+/// What a mode runs: a node that serves until it is told how to leave. All is called on its loop: the argument of
+/// `LoopBound` holds for those that conform.
 package protocol ServingNode: LoopBound {
     /// Opens everything and serves.
     /// - Throws: why it cannot.
